@@ -1,0 +1,232 @@
+package apply
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/wal"
+)
+
+// Change is what one transaction does to one volume: the same thing whether
+// its pages were staged a moment ago or are named by an entry of the log.
+type Change struct {
+	Volume wal.VolumeID
+	Create bool             // the volume must not exist; Attrs says what it is
+	Attrs  *wal.VolumeAttrs // nil: as they are
+	Delete bool             // the volume must exist; nothing else is set
+
+	Cut      uint64 // base pages from here on are gone; NoCut for none
+	Size     uint64 // in pages
+	Exact    bool   // the result has exactly Size pages, else at least
+	Discards iter.Seq[wal.PageRange]
+	Images   iter.Seq[Image] // ascending by page, all below the result's size
+	Len      int             // number of images
+}
+
+// NoCut is the Cut of a change that drops nothing by truncation.
+const NoCut = ^uint64(0)
+
+// Image is one page of a change, and where its bytes begin in the body.
+type Image struct {
+	Page   uint64
+	Hash   wal.PageHash
+	Offset uint64
+}
+
+// Result is what a change made of its volume.
+type Result struct {
+	Before, After wal.State
+	Expect        wal.LSN // the tip before; zero when the volume did not exist
+	Seq           uint64  // of the current ref, after the change
+	Size          uint64  // in pages, after the change
+	Discards      []wal.PageRange
+}
+
+// Plan is a transaction ready to be applied: everything that can fail has
+// been done, and nothing has changed yet.
+type Plan struct {
+	draft   *pagestore.Draft
+	lsn     wal.LSN
+	changes []Change
+	vols    []*pagestore.DraftVolume
+	results []Result
+}
+
+// Prepare reads what applying the changes at LSN lsn needs: the nodes on the
+// paths of their pages, and which base pages their discards hit. It is the
+// fallible half of Next; when it fails, the draft is what it was.
+//
+// Errors: ErrMismatch when a volume that must exist does not, or the other
+// way round; those of reading nodes.
+func Prepare(d *pagestore.Draft, lsn wal.LSN, changes []Change) (*Plan, error) {
+	p := &Plan{
+		draft: d, lsn: lsn, changes: changes,
+		vols: make([]*pagestore.DraftVolume, len(changes)), results: make([]Result, len(changes)),
+	}
+	for i := range changes {
+		if err := p.prepare(i); err != nil {
+			return nil, fmt.Errorf("apply: LSN %d: volume %s: %w", lsn, changes[i].Volume, err)
+		}
+	}
+	return p, nil
+}
+
+func (p *Plan) prepare(i int) error {
+	c, r := &p.changes[i], &p.results[i]
+	v, err := p.draft.Volume(c.Volume)
+	if err != nil {
+		return err
+	}
+	if err := p.checkExistence(c, v); err != nil {
+		return err
+	}
+	p.vols[i] = v
+	r.Before, r.Expect, r.Seq = v.State(), v.Tip(), v.Seq()+1
+	if c.Delete {
+		return nil
+	}
+	r.Size = c.Size
+	if !c.Exact {
+		r.Size = max(c.Size, min(v.Size(), c.Cut))
+	}
+	if r.Discards, err = normalise(v, c, r.Size); err != nil {
+		return err
+	}
+	return v.Load(p.touched(i), min(c.Cut, v.Size()))
+}
+
+func (p *Plan) checkExistence(c *Change, v *pagestore.DraftVolume) error {
+	switch {
+	case c.Create && v.Exists:
+		return fmt.Errorf("%w: it exists already", ErrMismatch)
+	case !c.Create && !v.Exists:
+		return fmt.Errorf("%w: it does not exist", ErrMismatch)
+	case c.Attrs == nil || (!c.Create && c.Attrs.Name == v.Attrs().Name):
+		return nil
+	}
+	_, taken, err := p.draft.VolumeID(c.Attrs.Name)
+	if err == nil && taken && !p.frees(c.Attrs.Name) {
+		err = fmt.Errorf("%w: the name %q is taken", ErrMismatch, c.Attrs.Name)
+	}
+	return err
+}
+
+// frees reports whether a change of the plan gives up a name.
+func (p *Plan) frees(name string) bool {
+	for i, v := range p.vols {
+		if v == nil || v.Attrs().Name != name {
+			continue
+		}
+		c := &p.changes[i]
+		if c.Delete || (c.Attrs != nil && c.Attrs.Name != name) {
+			return true
+		}
+	}
+	return false
+}
+
+// touched yields the pages that change, ascending.
+func (p *Plan) touched(i int) iter.Seq[uint64] {
+	c, discards := &p.changes[i], p.results[i].Discards
+	if len(discards) == 0 {
+		return pagesIn(c.Images)
+	}
+	return func(yield func(uint64) bool) {
+		gone := pagesOf(discards)
+		next, stop := iter.Pull(gone)
+		defer stop()
+		d, more := next()
+		for im := range c.Images {
+			for more && d < im.Page {
+				if !yield(d) {
+					return
+				}
+				d, more = next()
+			}
+			if !yield(im.Page) {
+				return
+			}
+		}
+		for ; more; d, more = next() {
+			if !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+func pagesIn(images iter.Seq[Image]) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for im := range images {
+			if !yield(im.Page) {
+				return
+			}
+		}
+	}
+}
+
+func pagesOf(ranges []wal.PageRange) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for _, r := range ranges {
+			for no := r.First; no < r.First+r.Count; no++ {
+				if !yield(no) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Results says, before anything is changed, which states the changes start
+// from, and which discards remain once normalised. After is set by Apply.
+func (p *Plan) Results() []Result { return p.results }
+
+// Apply makes the changes. addr says where the byte at an offset of the body
+// is: a heap slot or a position in the log (package pagetree). It cannot fail.
+func (p *Plan) Apply(addr func(offset uint64) uint64) []Result {
+	// Names that one change frees another may take.
+	for i := range p.changes {
+		if p.changes[i].Delete {
+			p.vols[i].Delete(p.lsn)
+			p.vols[i].Touch(p.lsn)
+		}
+	}
+	for i := range p.changes {
+		if !p.changes[i].Delete {
+			p.apply(i, addr)
+		}
+	}
+	return p.results
+}
+
+func (p *Plan) apply(i int, addr func(uint64) uint64) {
+	c, v, r := &p.changes[i], p.vols[i], &p.results[i]
+	if c.Create {
+		v.Create(p.lsn, uint32(i), *c.Attrs)
+	} else if c.Attrs != nil && c.Attrs.Name != v.Attrs().Name {
+		v.Rename(c.Attrs.Name)
+	}
+	for no := range pagesOf(r.Discards) {
+		v.Discard(p.lsn, no)
+	}
+	if c.Cut < v.Size() {
+		v.Resize(p.lsn, c.Cut)
+	}
+	v.Resize(p.lsn, r.Size)
+	for im := range c.Images {
+		v.Set(p.lsn, im.Page, addr(im.Offset), im.Hash)
+	}
+	v.Touch(p.lsn)
+	r.After = v.State()
+}
+
+// Next applies the changes of the transaction at LSN lsn to the logical tips:
+// Prepare, then Apply.
+func Next(d *pagestore.Draft, lsn wal.LSN, changes []Change, addr func(offset uint64) uint64) ([]Result, error) {
+	p, err := Prepare(d, lsn, changes)
+	if err != nil {
+		return nil, err
+	}
+	return p.Apply(addr), nil
+}

@@ -1,0 +1,200 @@
+package pagestore
+
+import (
+	"fmt"
+
+	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/apply/pagestore/node"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/wal"
+)
+
+// Frozen is a snapshot on its way to the disk: Freeze, Write, Rebase, Bury;
+// or Freeze, Thaw when it is given up.
+type Frozen struct {
+	Snap *Snapshot
+
+	lineages []*lineageRecord // those with nodes or images that are not in the heap
+	births   births
+	deaths   deaths
+}
+
+// Freeze prepares the snapshot that Cut has just returned for a checkpoint:
+// every node of it that lies only in memory is assigned its slot, so that what
+// supersedes the node from now on knows which slot dies. Memory only, as long
+// as the heap has room (Store.Reserve).
+func (d *Draft) Freeze(s *Snapshot) (*Frozen, error) {
+	f := &Frozen{Snap: s}
+	t := newTaker(d.store.heap)
+	err := f.assign(s, t.take, d.died)
+	if e := t.batch.Close(); err == nil {
+		err = e
+	}
+	d.births.nodes = append(d.births.nodes, t.used...)
+	if err != nil {
+		return nil, fmt.Errorf("pagestore: freeze LSN %d: %w", s.LSN(), err)
+	}
+	f.births, d.births = d.births, births{}
+	f.deaths, d.deaths = d.deaths, deaths{}
+	// What an earlier attempt moved and has died since.
+	f.deaths.follow(f.births.moved)
+	if f.births.moved == nil {
+		f.births.moved = make(pagetree.Moved)
+	}
+	return f, nil
+}
+
+func (f *Frozen) assign(s *Snapshot, take func(heap.Class) (heap.Slot, error), dead func(node.Dead)) error {
+	for it := range s.cat.Dirty() {
+		lin, ok := it.Value.(*lineageRecord)
+		if !ok {
+			continue
+		}
+		f.lineages = append(f.lineages, lin)
+		if err := pagetree.Freeze(lin.Tree, take, dead); err != nil {
+			return err
+		}
+	}
+	return s.cat.Freeze(take, dead)
+}
+
+// Thaw gives a checkpoint up. The next one covers what this one would have:
+// nodes keep the slots they were assigned, and images those they were moved
+// to, since nodes that name them may have been written.
+func (d *Draft) Thaw(f *Frozen) {
+	d.deaths.before(f.deaths)
+	d.births.entries = append(f.births.entries, d.births.entries...)
+	d.births.nodes = append(f.births.nodes, d.births.nodes...)
+	d.births.images = f.births.images
+	d.births.moved = f.births.moved
+}
+
+// Write makes a frozen snapshot durable: images that lie in the log, newest
+// version once, then nodes, children first, then the heap's sync, then one
+// manifest record, which is the checkpoint. Its entries must be durable.
+// retain says which log generations are still needed. Nothing is freed yet.
+func (s *Store) Write(f *Frozen, retain func(wal.Generation) bool) error {
+	if err := s.write(f); err != nil {
+		return fmt.Errorf("pagestore: checkpoint at LSN %d: %w", f.Snap.LSN(), err)
+	}
+	return s.EditManifest(func(facts manifest.Facts) manifest.Edit {
+		head, gens := f.Snap.Head, keep(facts.Generations, retain)
+		return manifest.Edit{
+			Checkpoint:  &manifest.Checkpoint{LSN: head.LSN, Hash: head.Hash, Time: head.Time, Root: f.Snap.cat.Root()},
+			Generations: &gens,
+			Heap:        s.heapFiles(),
+			Used:        f.births.extents(),
+			Free:        f.deaths.extents(),
+		}
+	})
+}
+
+func (s *Store) write(f *Frozen) error {
+	if err := s.moveImages(f); err != nil {
+		return fmt.Errorf("move images from the log: %w", err)
+	}
+	if err := s.writeNodes(f); err != nil {
+		return fmt.Errorf("write nodes: %w", err)
+	}
+	if err := f.deaths.walk(s.nodes); err != nil {
+		return err
+	}
+	return s.heap.Sync()
+}
+
+// moveImages copies the images that the snapshot reaches in the log to slots.
+func (s *Store) moveImages(f *Frozen) error {
+	t, out := newTaker(s.heap), newSlotWriter(s.heap)
+	err := s.moveAll(f, t, out)
+	if e := t.batch.Close(); err == nil {
+		err = e
+	}
+	f.births.images = append(f.births.images, t.used...)
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+func (s *Store) moveAll(f *Frozen, t *taker, out *slotWriter) error {
+	buf := make([]byte, wal.MaxPageSize)
+	for _, lin := range f.lineages {
+		class, image := heap.ClassFor(int(lin.PageSize)), buf[:lin.PageSize]
+		for p := range pagetree.LogPages(lin.Tree) {
+			slot, again := f.births.moved[p.Addr]
+			if err := s.ReadImage(p.Page, p.Entry, image); err != nil {
+				return err
+			}
+			if !again {
+				var err error
+				if slot, err = t.take(class); err != nil {
+					return err
+				}
+			}
+			if err := out.write(slot, image); err != nil {
+				return err
+			}
+			f.births.moved[p.Addr] = slot
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeNodes(f *Frozen) error {
+	out := newSlotWriter(s.heap)
+	for _, lin := range f.lineages {
+		if err := pagetree.Write(lin.Tree, f.births.moved, out.write); err != nil {
+			return err
+		}
+		lin.written = pagetree.Rebase(lin.Tree, f.births.moved, new(pagetree.Memo))
+	}
+	if err := f.Snap.cat.Write(out.write); err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// Rebase ends a checkpoint that is durable: the draft and the published
+// snapshot now reach what it wrote by slot instead of by pointer and through
+// the log, so that memory and log generations can go. No group is in flight.
+func (d *Draft) Rebase(f *Frozen) error {
+	if err := d.flush(); err != nil {
+		return fmt.Errorf("pagestore: rebase on the checkpoint at LSN %d: %w", f.Snap.LSN(), err)
+	}
+	trees, nodes := new(pagetree.Memo), new(catalogue.Memo)
+	clean := func(v catalogue.Value) catalogue.Value {
+		lin, ok := v.(*lineageRecord)
+		if !ok {
+			return v
+		}
+		r := lineageRecord{Origin: lin.Origin, Fork: lin.Fork, Tip: lin.Tip, PageSize: lin.PageSize}
+		r.Tree = pagetree.Rebase(lin.Tree, f.births.moved, trees)
+		if r.Tree.Clean() {
+			r.written = r.Tree
+			return catalogue.Raw(r.Append(nil))
+		}
+		return &r
+	}
+	d.cat = d.cat.Rebase(clean, nodes)
+	pub := d.store.holds.current()
+	d.store.holds.publish(&Snapshot{Head: pub.Head, store: d.store, cat: pub.cat.Rebase(clean, nodes)})
+	d.deaths.follow(f.births.moved)
+	return nil
+}
+
+// Bury lets what the checkpoint no longer needs be reused, once a frame that
+// names the manifest record of the checkpoint is durable: from then on no
+// older manifest passes for the newest.
+func (s *Store) Bury(f *Frozen) { s.limbo.bury(f.deaths.runs) }
+
+func keep(gens []wal.Generation, retain func(wal.Generation) bool) []wal.Generation {
+	kept := make([]wal.Generation, 0, len(gens))
+	for _, g := range gens {
+		if retain(g) {
+			kept = append(kept, g)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,268 @@
+package pagestore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+
+	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/apply/pagestore/node"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/wal"
+)
+
+// Draft is the store's next state while entries are applied to it: the
+// logical tips. One goroutine at a time uses it, and there is one Draft a
+// store. Entries are applied between two calls of Cut, which ends a group;
+// within a group changed nodes are changed in place.
+type Draft struct {
+	Head Head // of the last entry applied
+
+	store *Store
+	epoch uint64
+	cat   catalogue.Catalogue
+	vols  map[wal.VolumeID]*DraftVolume // touched since the last Cut
+	names map[string]wal.VolumeID       // changed since the last Cut; zero for gone
+	count int64                         // volumes made less volumes deleted since the last Cut
+
+	// What the next Freeze takes over.
+	births births
+	deaths deaths
+}
+
+// DraftVolume is one volume of a Draft. Load and Pages read and may fail; the
+// methods that change it cannot, once Load has been told every page concerned.
+type DraftVolume struct {
+	ID     wal.VolumeID
+	Exists bool
+
+	draft  *Draft
+	ref    refRecord
+	lin    lineageRecord
+	loaded bool // its tree's nodes may be the draft's
+	dirty  bool // its records changed
+}
+
+// Volume finds a volume, or the place of one that does not exist yet.
+func (d *Draft) Volume(id wal.VolumeID) (*DraftVolume, error) {
+	if v, ok := d.vols[id]; ok {
+		return v, nil
+	}
+	ref, lin, ok, err := lookupRef(d.store, d.cat, wal.Ref{Volume: id})
+	if err != nil {
+		return nil, err
+	}
+	v := &DraftVolume{ID: id, Exists: ok, draft: d, ref: ref}
+	if ok {
+		v.lin = *lin
+	}
+	d.vols[id] = v
+	return v, nil
+}
+
+// VolumeID finds the volume that has a name.
+func (d *Draft) VolumeID(name string) (wal.VolumeID, bool, error) {
+	if id, ok := d.names[name]; ok {
+		return id, id != wal.VolumeID{}, nil
+	}
+	return lookupName(d.store, d.cat, name)
+}
+
+// State is the content of the volume; zero when it does not exist.
+func (v *DraftVolume) State() wal.State {
+	if !v.Exists {
+		return wal.State{}
+	}
+	return stateOf(v.ref.Attrs.PageSize, v.lin.Tree)
+}
+
+// Tip is the LSN of the volume's tip, Seq the number of changes of its
+// current ref; both are zero when it does not exist.
+func (v *DraftVolume) Tip() wal.LSN           { return v.ref.Changed }
+func (v *DraftVolume) Seq() uint64            { return v.ref.Seq }
+func (v *DraftVolume) Attrs() wal.VolumeAttrs { return v.ref.Attrs }
+
+// Size is in pages.
+func (v *DraftVolume) Size() uint64 { return v.lin.Tree.Pages() }
+
+// Lookup finds a page.
+func (v *DraftVolume) Lookup(no uint64) (pagetree.Entry, bool, error) {
+	return v.lin.Tree.Lookup(v.draft.store.nodes, no)
+}
+
+// Pages yields the present pages in [from, to), ascending.
+func (v *DraftVolume) Pages(from, to uint64) iter.Seq2[pagetree.Item, error] {
+	return v.lin.Tree.Ascend(v.draft.store.nodes, from, to)
+}
+
+// Differs reports the first page in [from, to) in which the volume differs
+// from a tree it descends from.
+func (v *DraftVolume) Differs(base pagetree.Tree, from, to uint64) (no uint64, differs bool, err error) {
+	for c, err := range pagetree.Diff(v.draft.store.nodes, base, v.lin.Tree, from, to) {
+		return c.Page, err == nil, err
+	}
+	return 0, false, nil
+}
+
+// Load makes resident what a change of these pages, ascending, and of the
+// size needs. The content stays as it is: a change given up after Load leaves
+// no more than copies of nodes.
+func (v *DraftVolume) Load(pages iter.Seq[uint64], size uint64) error {
+	v.loaded = true
+	d := v.draft
+	e := d.edit(d.Head.LSN + 1)
+	if err := e.Load(&v.lin.Tree, pages); err != nil {
+		return err
+	}
+	return e.Load(&v.lin.Tree, func(yield func(uint64) bool) { yield(size) })
+}
+
+// Create makes the volume, empty.
+func (v *DraftVolume) Create(lsn wal.LSN, section uint32, a wal.VolumeAttrs) {
+	v.Exists = true
+	v.ref = refRecord{Lineage: LineageID{lsn, section}, Created: lsn, Attrs: a}
+	v.lin = lineageRecord{PageSize: a.PageSize}
+	v.draft.names[a.Name] = v.ID
+	v.draft.count++
+}
+
+// Rename gives the volume another name.
+func (v *DraftVolume) Rename(name string) {
+	v.draft.names[v.ref.Attrs.Name] = wal.VolumeID{}
+	v.draft.names[name] = v.ID
+	v.ref.Attrs.Name = name
+}
+
+// Delete drops the volume with all its pages.
+func (v *DraftVolume) Delete(lsn wal.LSN) {
+	e := v.draft.edit(lsn)
+	e.End(&v.lin.Tree)
+	v.draft.names[v.ref.Attrs.Name] = wal.VolumeID{}
+	v.draft.count--
+	v.Exists = false
+	v.dirty = true
+}
+
+// Resize sets the size in pages; pages from there on are gone.
+func (v *DraftVolume) Resize(lsn wal.LSN, pages uint64) {
+	e := v.draft.edit(lsn)
+	e.Resize(&v.lin.Tree, pages)
+}
+
+// Set puts a page image in place.
+func (v *DraftVolume) Set(lsn wal.LSN, no uint64, addr uint64, h wal.PageHash) {
+	e := v.draft.edit(lsn)
+	e.Set(&v.lin.Tree, no, pagetree.Entry{Addr: addr, Birth: lsn, Hash: h})
+}
+
+// Discard makes a page absent.
+func (v *DraftVolume) Discard(lsn wal.LSN, no uint64) {
+	e := v.draft.edit(lsn)
+	e.Remove(&v.lin.Tree, no)
+}
+
+// Touch counts one change of the volume's current ref.
+func (v *DraftVolume) Touch(lsn wal.LSN) {
+	v.ref.Seq++
+	v.ref.Changed, v.lin.Tip = lsn, lsn
+	v.dirty = true
+}
+
+// Born says that an entry applied to the draft owns these slots now.
+func (d *Draft) Born(extents ...heap.Extent) { d.births.entries = append(d.births.entries, extents...) }
+
+// Died says that slots which no tree reaches are needed by the log only: they
+// held the index of an entry.
+func (d *Draft) Died(lsn wal.LSN, e heap.Extent) { d.deaths.addRun(deadRun{e, lsn, lsn}) }
+
+func (d *Draft) edit(lsn wal.LSN) pagetree.Edit {
+	return pagetree.Edit{Epoch: d.epoch, LSN: lsn, Source: d.store.nodes, Dead: d.died}
+}
+
+func (d *Draft) died(x node.Dead) { d.deaths.add(x) }
+
+// Cut ends the group: what was applied since the last Cut becomes a snapshot
+// that shares everything with the draft and that nothing changes any more. An
+// error means that a node could not be read; the draft is not usable then.
+func (d *Draft) Cut() (*Snapshot, error) {
+	if err := d.flush(); err != nil {
+		return nil, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
+	}
+	d.epoch++
+	return &Snapshot{Head: d.Head, store: d.store, cat: d.cat}, nil
+}
+
+// flush puts the touched volumes into the catalogue.
+func (d *Draft) flush() error {
+	e := catalogue.Edit{Epoch: d.epoch, LSN: d.Head.LSN, Source: d.store.nodes, Dead: d.died}
+	for name, id := range d.names {
+		if err := d.flushName(e, name, id); err != nil {
+			return err
+		}
+	}
+	for _, v := range d.vols {
+		if err := v.flush(e); err != nil {
+			return err
+		}
+	}
+	if err := d.flushCount(e); err != nil {
+		return err
+	}
+	clear(d.names)
+	clear(d.vols)
+	return nil
+}
+
+func (d *Draft) flushName(e catalogue.Edit, name string, id wal.VolumeID) error {
+	if id == (wal.VolumeID{}) {
+		_, err := e.Delete(&d.cat, nameKey(name))
+		return err
+	}
+	return e.Put(&d.cat, nameKey(name), catalogue.Raw(append([]byte(nil), id[:]...)))
+}
+
+func (d *Draft) flushCount(e catalogue.Edit) error {
+	if d.count == 0 {
+		return nil
+	}
+	n, err := volumeCount(d.store, d.cat)
+	if err != nil {
+		return err
+	}
+	n += uint64(d.count)
+	d.count = 0
+	return e.Put(&d.cat, keyVolumes, catalogue.Raw(binary.LittleEndian.AppendUint64(nil, n)))
+}
+
+func (v *DraftVolume) flush(e catalogue.Edit) error {
+	cat := &v.draft.cat
+	ref := wal.Ref{Volume: v.ID}
+	switch {
+	case !v.dirty && !v.loaded: // only looked at
+		return nil
+	case !v.Exists:
+		if _, err := e.Delete(cat, refKey(ref)); err != nil {
+			return err
+		}
+		_, err := e.Delete(cat, lineageKey(v.ref.Lineage))
+		return err
+	}
+	if v.dirty {
+		if err := e.Put(cat, refKey(ref), v.ref.encode()); err != nil {
+			return err
+		}
+	}
+	lin := v.lin
+	lin.written = pagetree.Tree{}
+	return e.Put(cat, lineageKey(v.ref.Lineage), &lin)
+}
+
+// Advance makes an entry, whose changes have been applied, the draft's last.
+func (d *Draft) Advance(e *wal.Entry, hash wal.Hash) {
+	d.Head = Head{
+		Position: wal.Position{Timeline: e.Timeline, LSN: e.Last, Hash: hash},
+		Epoch:    e.Epoch,
+		Time:     e.Time,
+	}
+}

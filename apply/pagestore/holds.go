@@ -1,0 +1,131 @@
+package pagestore
+
+import (
+	"sort"
+	"sync"
+
+	"github.com/quire-db/quire/wal"
+)
+
+// holds knows the published snapshot and which older ones are still read. A
+// hold costs the same whatever the store holds: a snapshot is one root.
+type holds struct {
+	mu        sync.Mutex
+	published *Snapshot
+	oldest    *Snapshot // list of snapshots with readers, by number
+	newest    *Snapshot
+	numbers   uint64
+	readers   int
+}
+
+// publish makes s the snapshot that readers begin on.
+func (h *holds) publish(s *Snapshot) {
+	h.mu.Lock()
+	h.numbers++
+	s.number = h.numbers
+	h.published = s
+	h.mu.Unlock()
+}
+
+// acquire holds the published snapshot.
+func (h *holds) acquire() *Snapshot {
+	h.mu.Lock()
+	s := h.published
+	if s.readers == 0 {
+		h.append(s)
+	}
+	s.readers++
+	h.readers++
+	h.mu.Unlock()
+	return s
+}
+
+// release drops one hold and reports whether the oldest snapshot went with it.
+func (h *holds) release(s *Snapshot) (oldest bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.readers--
+	h.readers--
+	if s.readers > 0 {
+		return false
+	}
+	oldest = h.oldest == s
+	h.remove(s)
+	return oldest
+}
+
+func (h *holds) append(s *Snapshot) {
+	s.prev, s.next = h.newest, nil
+	if h.newest != nil {
+		h.newest.next = s
+	} else {
+		h.oldest = s
+	}
+	h.newest = s
+}
+
+func (h *holds) remove(s *Snapshot) {
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		h.oldest = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		h.newest = s.prev
+	}
+	s.prev, s.next = nil, nil
+}
+
+// current is the published snapshot, without a hold: for its Head only.
+func (h *holds) current() *Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.published
+}
+
+// heldLSNs lists the LSNs of the snapshots with readers, rising.
+func (h *holds) heldLSNs() []wal.LSN {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var lsns []wal.LSN
+	for s := h.oldest; s != nil; s = s.next {
+		lsns = append(lsns, s.Head.LSN)
+	}
+	return lsns
+}
+
+// oldestNumber is the number below which no snapshot is read any more.
+func (h *holds) oldestNumber() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := h.published.number
+	if h.oldest != nil {
+		n = min(n, h.oldest.number)
+	}
+	return n
+}
+
+// HoldStats says what is held.
+type HoldStats struct {
+	Readers int     // holds
+	Oldest  wal.LSN // the oldest snapshot held; the published one when none is
+}
+
+func (h *holds) stats() HoldStats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st := HoldStats{Readers: h.readers, Oldest: h.published.Head.LSN}
+	if h.oldest != nil {
+		st.Oldest = h.oldest.Head.LSN
+	}
+	return st
+}
+
+// heldBetween reports whether some LSN h of lsns, which rise, has
+// birth <= h < death.
+func heldBetween(lsns []wal.LSN, birth, death wal.LSN) bool {
+	i := sort.Search(len(lsns), func(i int) bool { return lsns[i] >= birth })
+	return i < len(lsns) && lsns[i] < death
+}

@@ -1,0 +1,73 @@
+package pagestore
+
+import (
+	"encoding/binary"
+
+	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/wal"
+)
+
+// keyAfter is the first key behind all that have the prefix, whose last byte
+// is not 0xff.
+func keyAfter(prefix string) string {
+	b := []byte(prefix)
+	b[len(b)-1]++
+	return string(b)
+}
+
+func lookupName(s *Store, c catalogue.Catalogue, name string) (wal.VolumeID, bool, error) {
+	v, ok, err := c.Get(s.nodes, nameKey(name))
+	if err != nil || !ok {
+		return wal.VolumeID{}, false, err
+	}
+	id, err := decodeVolumeID(v)
+	return id, err == nil, err
+}
+
+func decodeVolumeID(v catalogue.Value) (wal.VolumeID, error) {
+	b, ok := v.(catalogue.Raw)
+	if !ok || len(b) != len(wal.VolumeID{}) {
+		return wal.VolumeID{}, badRecord("name", "it is not a volume UUID")
+	}
+	return wal.VolumeID(b), nil
+}
+
+// lookupRef finds a ref and the lineage it points to.
+func lookupRef(s *Store, c catalogue.Catalogue, r wal.Ref) (refRecord, *lineageRecord, bool, error) {
+	v, ok, err := c.Get(s.nodes, refKey(r))
+	if err != nil || !ok {
+		return refRecord{}, nil, false, err
+	}
+	ref, err := decodeRef(v.(catalogue.Raw))
+	if err != nil {
+		return refRecord{}, nil, false, err
+	}
+	v, ok, err = c.Get(s.nodes, lineageKey(ref.Lineage))
+	if err != nil {
+		return refRecord{}, nil, false, err
+	}
+	if !ok {
+		return refRecord{}, nil, false, badRecord("ref", "its lineage is not there")
+	}
+	lin, err := liveLineage(v)
+	return ref, lin, err == nil, err
+}
+
+func liveLineage(v catalogue.Value) (*lineageRecord, error) {
+	if l, ok := v.(*lineageRecord); ok {
+		return l, nil
+	}
+	return decodeLineage(v.(catalogue.Raw))
+}
+
+func volumeCount(s *Store, c catalogue.Catalogue) (uint64, error) {
+	v, ok, err := c.Get(s.nodes, keyVolumes)
+	if err != nil || !ok {
+		return 0, err
+	}
+	b, ok := v.(catalogue.Raw)
+	if !ok || len(b) != 8 {
+		return 0, badRecord("volume count", "it is not 8 bytes")
+	}
+	return binary.LittleEndian.Uint64(b), nil
+}

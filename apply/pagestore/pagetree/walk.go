@@ -1,0 +1,136 @@
+package pagetree
+
+import (
+	"fmt"
+	"iter"
+	"math/bits"
+
+	"github.com/quire-db/quire/apply/pagestore/node"
+)
+
+// Item is a present page.
+type Item struct {
+	Page uint64
+	Entry
+}
+
+// Ascend yields the present pages of [from, to), ascending. An error ends it.
+func (t Tree) Ascend(src node.Source, from, to uint64) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		for c, err := range Diff(src, Tree{}, t, from, to) {
+			if !yield(Item{c.Page, c.B}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Change is a page that differs between two trees; the absent side is zero.
+type Change struct {
+	Page uint64
+	A, B Entry
+}
+
+// Diff yields the pages of [from, to) whose image is not the same in a and b,
+// ascending: another birth, another hash, or present in one only. Subtrees
+// shared in memory or by slot are skipped, so the cost is that of the changes,
+// one node a level and side each. Both trees must be held. An error ends it.
+func Diff(src node.Source, a, b Tree, from, to uint64) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		w := walker{src: src, from: from, to: to, yield: yield}
+		w.walk(a.side(), b.side(), max(a.Height(), b.Height()), 0)
+	}
+}
+
+// side is one tree's half of a walk: a subtree, a page, or nothing.
+type side struct {
+	knot   *knot
+	height int
+	page   Entry // of height 0
+}
+
+func (t Tree) side() side { return side{t.root.knot, t.Height(), t.only} }
+
+func (s side) empty() bool { return s.knot == nil && s.page.Addr == 0 }
+
+// shares reports whether both are the same subtree or image.
+func (s side) shares(o side) bool {
+	if s.height != o.height {
+		return s.empty() && o.empty()
+	}
+	if s.height == 0 || s.knot == nil || o.knot == nil {
+		return s.knot == o.knot && s.page.Addr == o.page.Addr && s.page.same(o.page)
+	}
+	slot := s.knot.slot.Load()
+	return s.knot == o.knot || slot != 0 && slot == o.knot.slot.Load()
+}
+
+// places are those taken in the node of height h that covers s, whose body is
+// b. s may be lower than that, being the leftmost part of a smaller tree.
+func (s side) places(b *body, h int) uint64 {
+	switch {
+	case s.height < h:
+		return 1
+	case b == nil:
+		return 0
+	}
+	return b.bits
+}
+
+// at is what lies at place i of that node.
+func (s side) at(b *body, i, h int) side {
+	if s.height < h && i == 0 {
+		return s
+	}
+	if s.places(b, h)&(1<<i) == 0 {
+		return side{height: h - 1}
+	}
+	pos, _ := b.find(i)
+	if h == 1 {
+		return side{page: b.leaf[pos]}
+	}
+	return side{knot: b.kids[pos].knot, height: h - 1}
+}
+
+func (s side) load(src node.Source, h int) (*body, error) {
+	if s.knot == nil || s.height < h {
+		return nil, nil
+	}
+	return s.knot.load(src, h)
+}
+
+type walker struct {
+	src      node.Source
+	from, to uint64
+	yield    func(Change, error) bool
+}
+
+// walk yields the differences below height h from page base on; false ends it.
+func (w *walker) walk(a, b side, h int, base uint64) bool {
+	if a.shares(b) || base >= w.to || base+span(h) <= w.from {
+		return true
+	}
+	if h == 0 {
+		return a.page.same(b.page) || w.yield(Change{base, a.page, b.page}, nil)
+	}
+	an, err := a.load(w.src, h)
+	if err != nil {
+		return w.fail(base, err)
+	}
+	bn, err := b.load(w.src, h)
+	if err != nil {
+		return w.fail(base, err)
+	}
+	for rest := a.places(an, h) | b.places(bn, h); rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		if !w.walk(a.at(an, i, h), b.at(bn, i, h), h-1, base+uint64(i)*span(h-1)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *walker) fail(base uint64, err error) bool {
+	w.yield(Change{}, fmt.Errorf("pagetree: read tree from page %d on: %w", base, err))
+	return false
+}

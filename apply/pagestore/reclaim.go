@@ -1,0 +1,154 @@
+package pagestore
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/quire-db/quire/apply/pagestore/node"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/wal"
+)
+
+// births is what the trees gained since the last checkpoint.
+type births struct {
+	entries []heap.Extent // slots that entries brought
+	nodes   []heap.Extent // slots assigned to nodes
+	images  []heap.Extent // slots that images were moved to from the log
+	moved   pagetree.Moved
+}
+
+func (b *births) extents() []heap.Extent {
+	all := append([]heap.Extent(nil), b.entries...)
+	return append(append(all, b.nodes...), b.images...)
+}
+
+// deaths is what the trees lost since the last checkpoint.
+type deaths struct {
+	runs     []deadRun
+	subtrees []node.Dead // not walked yet
+	inLog    []node.Dead // images in the log; a checkpoint may have moved them to slots
+}
+
+// deadRun is consecutive slots that died alike.
+type deadRun struct {
+	slots        heap.Extent
+	birth, death wal.LSN
+}
+
+func (d *deaths) add(x node.Dead) {
+	switch {
+	case x.Subtree.Slot != 0:
+		d.subtrees = append(d.subtrees, x)
+	case pagetree.IsLog(x.Addr):
+		d.inLog = append(d.inLog, x)
+	default:
+		d.addRun(deadRun{heap.Extent{First: heap.Slot(x.Addr), Count: 1}, x.Birth, x.Death})
+	}
+}
+
+// addRun adds slots, lengthening the last run where it can.
+func (d *deaths) addRun(r deadRun) {
+	if n := len(d.runs); n > 0 {
+		last := &d.runs[n-1]
+		end := last.slots.First + heap.Slot(last.slots.Count)
+		if r.slots.First == end && end.File() == last.slots.First.File() && last.birth == r.birth && last.death == r.death {
+			last.slots.Count += r.slots.Count
+			return
+		}
+	}
+	d.runs = append(d.runs, r)
+}
+
+// follow names the slots that images which died in the log were moved to. One
+// that was not moved needs no reclaiming: its generation goes as a whole.
+func (d *deaths) follow(moved pagetree.Moved) {
+	for _, x := range d.inLog {
+		if slot, ok := moved[x.Addr]; ok {
+			d.addRun(deadRun{heap.Extent{First: slot, Count: 1}, x.Birth, x.Death})
+		}
+	}
+	d.inLog = nil
+}
+
+// before puts what was lost earlier in front.
+func (d *deaths) before(e deaths) {
+	d.runs = append(e.runs, d.runs...)
+	d.subtrees = append(e.subtrees, d.subtrees...)
+	d.inLog = append(e.inLog, d.inLog...)
+}
+
+// walk lists the slots of subtrees that were dropped without being loaded,
+// while the last checkpoint still keeps their nodes.
+func (d *deaths) walk(src node.Source) error {
+	for len(d.subtrees) > 0 {
+		top := d.subtrees[len(d.subtrees)-1]
+		d.subtrees = d.subtrees[:len(d.subtrees)-1]
+		d.addRun(deadRun{heap.Extent{First: top.Subtree.Slot, Count: 1}, top.Birth, top.Death})
+		for x, err := range pagetree.Expand(src, top) {
+			if err != nil {
+				return fmt.Errorf("walk what was dropped: %w", err)
+			}
+			d.add(x)
+		}
+	}
+	return nil
+}
+
+func (d *deaths) extents() []heap.Extent {
+	out := make([]heap.Extent, len(d.runs))
+	for i, r := range d.runs {
+		out[i] = r.slots
+	}
+	return out
+}
+
+// limbo holds slots that are dead in a durable checkpoint but that a held
+// snapshot may still reach (DESIGN 6: reusable when dead in a durable
+// checkpoint, no hold reaches it, and the low-water mark is above its birth;
+// the mark is the checkpoint, since nothing else reads the log).
+type limbo struct {
+	mu    sync.Mutex
+	runs  []deadRun
+	slots uint64
+}
+
+// bury takes over slots that a durable checkpoint no longer reaches.
+func (l *limbo) bury(runs []deadRun) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs = append(l.runs, runs...)
+	for _, r := range runs {
+		l.slots += uint64(r.slots.Count)
+	}
+}
+
+// Reclaim frees the slots that no held snapshot reaches and reports how many.
+func (s *Store) Reclaim() (slots uint64, err error) {
+	l := &s.limbo
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held := s.holds.heldLSNs()
+	kept := l.runs[:0]
+	for _, r := range l.runs {
+		if heldBetween(held, r.birth, r.death) {
+			kept = append(kept, r)
+			continue
+		}
+		if e := s.heap.Release(r.slots); e != nil && err == nil {
+			err = fmt.Errorf("pagestore: reclaim: %w", e)
+		}
+		slots += uint64(r.slots.Count)
+	}
+	clear(l.runs[len(kept):])
+	l.runs = kept
+	l.slots -= slots
+	return slots, err
+}
+
+// waiting is the number of slots in limbo.
+func (l *limbo) waiting() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.slots
+}

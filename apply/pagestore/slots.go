@@ -1,0 +1,70 @@
+package pagestore
+
+import (
+	"github.com/quire-db/quire/internal/heap"
+)
+
+// taker hands out slots for one checkpoint and remembers which.
+type taker struct {
+	batch *heap.Batch
+	used  []heap.Extent
+}
+
+func newTaker(h *heap.Heap) *taker { return &taker{batch: h.Batch()} }
+
+func (t *taker) take(c heap.Class) (heap.Slot, error) {
+	s, err := t.batch.Slot(c)
+	if err == nil {
+		t.used = addSlot(t.used, s)
+	}
+	return s, err
+}
+
+// addSlot adds a slot to a list of extents, lengthening the last one where
+// it can.
+func addSlot(list []heap.Extent, slot heap.Slot) []heap.Extent {
+	if n := len(list); n > 0 {
+		last := &list[n-1]
+		if last.First+heap.Slot(last.Count) == slot && last.First.File() == slot.File() {
+			last.Count++
+			return list
+		}
+	}
+	return append(list, heap.Extent{First: slot, Count: 1})
+}
+
+// slotWriter joins writes to consecutive slots.
+type slotWriter struct {
+	heap  *heap.Heap
+	first heap.Slot
+	next  heap.Slot
+	buf   []byte
+}
+
+const slotWriterBytes = 256 << 10
+
+func newSlotWriter(h *heap.Heap) *slotWriter { return &slotWriter{heap: h} }
+
+// write puts data, one whole slot, into slot.
+func (w *slotWriter) write(slot heap.Slot, data []byte) error {
+	if len(w.buf) > 0 && (slot != w.next || slot.File() != w.first.File() || len(w.buf)+len(data) > slotWriterBytes) {
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	if len(w.buf) == 0 {
+		w.first = slot
+	}
+	w.buf = append(w.buf, data...)
+	w.next = slot + 1
+	return nil
+}
+
+func (w *slotWriter) flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	err := w.heap.Write(w.first, w.buf)
+	w.buf = w.buf[:0]
+	return err
+}

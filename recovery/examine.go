@@ -1,0 +1,142 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/quire-db/quire/apply"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/wal"
+)
+
+// Findings is what a look at a store's directory finds.
+type Findings struct {
+	Facts    manifest.Facts
+	Manifest manifest.Report
+	Scan     *wal.ScanResult
+	Unnamed  []wal.GenID // log generations that the manifest does not name; they hold nothing that is needed
+}
+
+// Examine reads manifest and log of a store and decides what of the log is
+// valid, without changing a byte or taking a lock. Errors: fs.ErrNotExist,
+// wal.ErrCorrupt, wal.ErrVersion.
+func Examine(fsys vfs.FS, dir string) (*Findings, error) {
+	f := &Findings{}
+	var err error
+	if f.Facts, f.Manifest, err = manifest.Load(fsys, dir); err != nil {
+		return nil, err
+	}
+	if err := checkNames(fsys, dir); err != nil {
+		return nil, err
+	}
+	if err := f.checkUnnamed(fsys, dir); err != nil {
+		return nil, err
+	}
+	h, err := openHeap(fsys, dir, f.Facts)
+	if err != nil {
+		return nil, err
+	}
+	f.Scan, err = wal.Scan(wal.ScanInput{
+		FS: fsys, Dir: filepath.Join(dir, "wal"), Generations: f.Facts.Generations,
+		Checkpoint: f.Facts.Checkpoint.LSN, CheckpointHash: f.Facts.Checkpoint.Hash,
+		Timeline: f.Facts.Timeline, Epoch: f.Facts.Epoch, Clean: f.Facts.Clean, ManifestSeq: f.Facts.Seq,
+		CheckImages: func(rec *wal.Record) error { return checkImages(h, rec) },
+	})
+	return f, errors.Join(err, h.Close())
+}
+
+func openHeap(fsys vfs.FS, dir string, facts manifest.Facts) (*heap.Heap, error) {
+	return heap.Open(heap.Options{FS: fsys, Dir: filepath.Join(dir, "heap"), Store: facts.Store, ReadOnly: true}, facts.Heap)
+}
+
+// checkNames refuses names in the store's directory that are none of its own:
+// whoever put them there may have put others in the place of files.
+func checkNames(fsys vfs.FS, dir string) error {
+	known := []string{LockName, manifest.Name, manifest.Name + ".tmp", "wal", "heap", "quarantine"}
+	if err := onlyNames(fsys, dir, "", func(name string) bool { return slices.Contains(known, name) }); err != nil {
+		return err
+	}
+	return onlyNames(fsys, filepath.Join(dir, "wal"), "wal", func(name string) bool {
+		_, err := wal.ParseGenID(name)
+		return err == nil
+	})
+}
+
+func onlyNames(fsys vfs.FS, dir, below string, known func(string) bool) error {
+	entries, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !known(e.Name) {
+			return &wal.CorruptError{File: filepath.Join(below, e.Name), Offset: -1,
+				Reason: "it is not a file of this store; nothing was changed, move it away"}
+		}
+	}
+	return nil
+}
+
+// checkUnnamed looks at log generations that the manifest does not name. They
+// were dropped, or prepared and never used; but one written under a newer
+// manifest says that this manifest is an older one put back.
+func (f *Findings) checkUnnamed(fsys vfs.FS, dir string) error {
+	ids, err := wal.List(fsys, filepath.Join(dir, "wal"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if slices.ContainsFunc(f.Facts.Generations, func(g wal.Generation) bool { return g.ID == id }) {
+			continue
+		}
+		newest, lsn, err := wal.NewestManifest(fsys, filepath.Join(dir, "wal"), id)
+		if err != nil {
+			return err
+		}
+		if newest > f.Facts.Seq {
+			return &wal.CorruptError{File: filepath.Join("wal", id.Path()), Offset: -1, LSN: lsn,
+				Reason: fmt.Sprintf("it was written under manifest record %d, the manifest ends at %d: an older manifest was put back, or its end is lost", newest, f.Facts.Seq)}
+		}
+		f.Unnamed = append(f.Unnamed, id)
+	}
+	return nil
+}
+
+// checkImages verifies the images of a record whose extents may not have
+// reached the disk.
+func checkImages(h *heap.Heap, rec *wal.Record) error {
+	if err := markUsed(h, rec); err != nil {
+		return err
+	}
+	body, err := apply.BodyOf(h, 0, rec)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, wal.MaxPageSize)
+	for i := range rec.Entry.Sections {
+		for row, err := range rec.Entry.Sections[i].EachRow(body) {
+			if err != nil {
+				return err
+			}
+			image := buf[:row.Locator.Length()]
+			if _, err := body.ReadAt(image, int64(row.Locator.Offset())); err != nil {
+				return &wal.CorruptError{File: "heap", Offset: -1, LSN: rec.LSN, Reason: err.Error()}
+			}
+			if wal.HashPage(row.Page, image) != row.Hash {
+				return &wal.CorruptError{File: "heap", Offset: -1, LSN: rec.LSN,
+					Reason: fmt.Sprintf("the image of page %d does not match its hash", row.Page)}
+			}
+		}
+	}
+	return nil
+}

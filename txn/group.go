@@ -1,0 +1,268 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/wal"
+)
+
+// group is the transactions that become durable together. The sequencer fills
+// it, the flusher takes it; both under Manager.seq.mu until it is taken.
+type group struct {
+	log     *wal.Group
+	inline  int   // payload bytes in the log
+	synced  bool  // some member waits for the disk
+	heap    bool  // some image lies in the heap and is not synced yet
+	payload int64 // bytes of images
+
+	images   sync.WaitGroup // members still writing their images
+	imageErr errorOnce
+
+	snap   *pagestore.Snapshot // the store after the group; set when it is taken
+	frozen *pagestore.Frozen   // when a checkpoint begins with it
+
+	done    chan struct{} // closed when published, or failed
+	err     error         // set before done is closed
+	written bool          // err came at or past the commit point
+}
+
+// errorOnce keeps the first error.
+type errorOnce struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (e *errorOnce) set(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+func (e *errorOnce) get() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.err
+}
+
+// wait waits for the group's fate.
+func (g *group) wait(ctx context.Context, p placed) error {
+	select {
+	case <-g.done:
+	case <-ctx.Done():
+		select {
+		case <-g.done: // both: the group's word counts
+		default:
+			return &UnknownError{Txn: p.txn, LSN: p.pos.LSN, Cause: context.Cause(ctx)}
+		}
+	}
+	switch {
+	case g.err == nil:
+		return nil
+	case g.written:
+		return &UnknownError{Txn: p.txn, LSN: p.pos.LSN, Cause: g.err}
+	}
+	return g.err
+}
+
+// idleMark is how long after the last commit a durable mark is written.
+const idleMark = 50 * time.Millisecond
+
+// flusher makes groups durable, one after the other, and publishes them. It
+// is the only goroutine that appends to the log.
+func (m *Manager) flusher() {
+	defer close(m.flusherDone)
+	timer := time.NewTimer(idleMark)
+	defer timer.Stop()
+	for {
+		select {
+		case <-m.wake:
+			m.flushAll()
+			timer.Reset(min(idleMark, m.opts.SyncEvery))
+		case <-timer.C:
+			m.flushAll()
+			m.settle()
+		case <-m.stopFlusher:
+			m.flushAll()
+			m.settle()
+			return
+		}
+	}
+}
+
+// settle makes buffered commits durable, and says in the log how much is.
+func (m *Manager) settle() {
+	if m.poisoned() != nil {
+		return
+	}
+	err := m.syncAll()
+	if err == nil && m.marked < m.durable() {
+		_, err = m.mark()
+	}
+	if err != nil {
+		m.fail(nil, err, true)
+	}
+}
+
+// flushAll flushes until nothing waits.
+func (m *Manager) flushAll() {
+	for m.flushOne() {
+	}
+}
+
+// flushOne takes the open group, or the work of a checkpoint that must happen
+// between groups, and reports whether there was any.
+func (m *Manager) flushOne() bool {
+	g, err := m.take()
+	if err != nil {
+		m.fail(g, err, false)
+		return false
+	}
+	if g == nil {
+		return false
+	}
+	if err := m.append(g); err != nil {
+		m.fail(g, err, true)
+		return false
+	}
+	if g.log != nil {
+		m.publish(g)
+	}
+	if g.frozen != nil {
+		m.checkpoint.frozen(g.frozen)
+	}
+	return true
+}
+
+// take ends the open group. When a checkpoint waits to begin, the store is
+// frozen here, between two groups; when one waits to end, it is rebased. It
+// returns nil when there is nothing to do.
+func (m *Manager) take() (*group, error) {
+	m.seq.mu.Lock()
+	defer m.seq.mu.Unlock()
+	g := m.seq.group
+	ended, err := m.checkpoint.rebase(m.seq.draft)
+	if err != nil {
+		return g, err
+	}
+	freeze := m.checkpoint.wanted()
+	if g == nil && !freeze && !ended {
+		return nil, nil
+	}
+	if g == nil {
+		g = &group{done: make(chan struct{})}
+	}
+	m.seq.group = nil
+	g.synced = g.synced || freeze || ended
+	if g.snap, err = m.seq.draft.Cut(); err != nil || !freeze {
+		return g, err
+	}
+	if g.frozen, err = m.seq.draft.Freeze(g.snap); err != nil {
+		// No room for its nodes: an ordinary error, and the group goes on.
+		m.checkpoint.give(err)
+	}
+	return g, nil
+}
+
+// append is the commit point of a group: its images and its records are
+// written and, if anybody waits for that, synced.
+func (m *Manager) append(g *group) error {
+	g.images.Wait()
+	if err := g.imageErr.get(); err != nil {
+		return err
+	}
+	if g.log != nil {
+		m.wal.SetManifest(m.store.ManifestSeq())
+		if err := m.wal.Append(g.log, m.durable()); err != nil {
+			return err
+		}
+		m.unsynced.heap = m.unsynced.heap || g.heap
+		m.unsynced.last = g.snap.LSN()
+	}
+	if !g.synced {
+		return nil
+	}
+	if err := m.syncAll(); err != nil {
+		return err
+	}
+	return m.bury(g)
+}
+
+// syncAll makes everything appended durable: log and heap in parallel.
+func (m *Manager) syncAll() error {
+	if !m.unsynced.heap {
+		if err := m.wal.Sync(); err != nil {
+			return err
+		}
+	} else {
+		heapErr := make(chan error, 1)
+		go func() { heapErr <- m.store.Heap().Sync() }()
+		if err := errors.Join(m.wal.Sync(), <-heapErr); err != nil {
+			return err
+		}
+		m.stats.syncs.Add(1)
+	}
+	m.stats.syncs.Add(1)
+	m.unsynced.heap = false
+	m.setDurable(m.unsynced.last)
+	return nil
+}
+
+// bury ends a checkpoint once a durable frame names its manifest record: one
+// of the group, or a mark when there is no group.
+func (m *Manager) bury(g *group) error {
+	if !m.checkpoint.burying() {
+		return nil
+	}
+	if g.log == nil {
+		if written, err := m.mark(); err != nil || !written {
+			return err // not written: a group has been opened, and will do
+		}
+	}
+	return m.checkpoint.bury()
+}
+
+// mark writes and syncs a frame that says how much is durable.
+func (m *Manager) mark() (written bool, err error) {
+	m.wal.SetManifest(m.store.ManifestSeq())
+	written, err = m.wal.TryMark(m.durable())
+	if err == nil && written {
+		m.marked = m.durable()
+		err = m.wal.Sync()
+	}
+	return written, err
+}
+
+// publish makes the group visible and wakes its members.
+func (m *Manager) publish(g *group) {
+	m.store.Publish(g.snap)
+	close(g.done)
+	m.stats.groups.Add(1)
+	m.stats.commits.Add(uint64(g.log.Len()))
+	m.stats.logBytes.Add(uint64(g.log.Bytes()))
+	m.pressure.add(int64(g.log.Bytes()) + g.payload/payloadWeight)
+	m.pokeKeepers()
+}
+
+// fail poisons the manager: the group's outcome is unknown if it was handed
+// to the log, and whoever was sequenced behind it was not written.
+func (m *Manager) fail(g *group, err error, written bool) {
+	m.poison(err)
+	m.seq.mu.Lock()
+	open := m.seq.group
+	m.seq.group = nil
+	m.seq.mu.Unlock()
+	for _, x := range []*group{g, open} {
+		if x == nil || x.err != nil {
+			continue
+		}
+		x.err, x.written = m.poisoned(), written && x == g
+		close(x.done)
+	}
+	m.checkpoint.give(m.poisoned())
+}

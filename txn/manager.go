@@ -1,0 +1,247 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/quarantine"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/wal"
+)
+
+// Manager is an open store. Its methods may be called by any number of
+// goroutines.
+type Manager struct {
+	opts   Options
+	dir    string
+	log    zerolog.Logger
+	unlock func() error
+	store  *pagestore.Store
+	wal    *wal.Log
+	area   *quarantine.Area
+
+	seq struct {
+		mu    sync.Mutex
+		draft *pagestore.Draft // the logical tips
+		group *group           // the open group; nil when nobody has joined yet
+	}
+	ordinals ordinals // of log generations, by their names
+	prepared signal   // a log generation became ready
+
+	// The flusher's own.
+	unsynced struct {
+		heap bool
+		last wal.LSN
+	}
+	marked wal.LSN // the durable mark last written
+
+	durableLSN     atomic.Uint64
+	failure        atomic.Pointer[PoisonedError]
+	committing     atomic.Int32
+	checkpoint     checkpointer
+	pressure       pressure
+	lastCheckpoint atomic.Int64 // nanoseconds since 1970
+	stats          counters
+
+	open openTxs
+
+	wake          chan struct{} // a group waits for the flusher
+	keeperPoke    chan struct{}
+	preparerPoke  chan struct{}
+	checkpointNow chan chan error
+	closing       chan struct{} // closed when Close begins
+	stopFlusher   chan struct{}
+	flusherDone   chan struct{}
+	running       sync.WaitGroup // keeper and preparer
+	closeOnce     sync.Once
+	closeErr      error
+}
+
+// Open opens the store in dir for writing, recovering it first, and reports
+// what recovery did. Errors: a *vfs.LockedError when somebody else has it
+// open, fs.ErrNotExist when there is no store and Options.Create is not set,
+// wal.ErrCorrupt, wal.ErrVersion; nothing was changed then.
+func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := recovery.Open(recovery.Options{
+		FS: o.FS, Dir: dir, Create: o.Create, CacheBytes: o.CacheBytes, GenerationBytes: o.GenerationBytes,
+		Stage: quarantine.Limits{StageBytes: o.StageBytes, TotalBytes: 16 * o.StageBytes},
+		Now:   o.Now, Random: o.Random,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	m := &Manager{
+		opts: o, dir: dir, log: o.Logger, unlock: st.Unlock, store: st.Store, wal: st.Log, area: st.Area,
+		pressure:      pressure{limit: o.CheckpointBytes, written: st.Report.ReplayedBytes},
+		checkpoint:    checkpointer{reply: make(chan error, 1), store: st.Store},
+		wake:          make(chan struct{}, 1),
+		keeperPoke:    make(chan struct{}, 1),
+		preparerPoke:  make(chan struct{}, 1),
+		checkpointNow: make(chan chan error),
+		closing:       make(chan struct{}),
+		stopFlusher:   make(chan struct{}),
+		flusherDone:   make(chan struct{}),
+	}
+	m.seq.draft = st.Draft
+	m.ordinals.set(st.Ordinals)
+	m.unsynced.last = st.Draft.Head.LSN
+	m.setDurable(st.Draft.Head.LSN)
+	m.lastCheckpoint.Store(o.Now().UnixNano())
+	m.start()
+	m.log.Info().Str("dir", dir).Uint64("lsn", uint64(st.Draft.Head.LSN)).
+		Int("replayed", st.Report.Replayed).Dur("took", st.Report.Took).Msg("store opened")
+	return m, &st.Report, nil
+}
+
+func (m *Manager) start() {
+	m.running.Add(2)
+	go m.keeper()
+	go m.preparer()
+	go m.flusher()
+	m.pokeKeepers()
+}
+
+// Close waits for the commits in flight, rolls back what is open, marks the
+// log as ended and lets go of the store. It returns why the store is not
+// cleanly closed, if so; reopening recovers it.
+func (m *Manager) Close() error {
+	m.closeOnce.Do(func() { m.closeErr = m.close() })
+	return m.closeErr
+}
+
+func (m *Manager) close() error {
+	m.open.close()
+	for m.committing.Load() > 0 { // each ends by itself, or by its context
+		time.Sleep(100 * time.Microsecond)
+	}
+	m.open.rollBackAll()
+	close(m.closing)
+	m.running.Wait()
+	close(m.stopFlusher)
+	<-m.flusherDone
+	err := m.closeStore()
+	m.log.Info().Err(err).Msg("store closed")
+	return errors.Join(err, m.unlock())
+}
+
+func (m *Manager) closeStore() error {
+	if err := m.poisoned(); err != nil {
+		_, _ = m.wal.Close() // it is poisoned too, and says the same
+		return errors.Join(err, m.store.Close())
+	}
+	sealed, err := m.wal.Close()
+	if err != nil {
+		return errors.Join(err, m.store.Close())
+	}
+	last, before := m.seq.draft.Head.LSN, m.store.Facts().Generations
+	if err := m.store.EditManifest(sealGenerations(sealed, true)); err != nil {
+		return errors.Join(err, m.store.Close())
+	}
+	if err := m.removeGenerations(before); err != nil {
+		m.log.Warn().Err(err).Msg("remove log generations that were never used")
+	}
+	return m.store.CloseClean(last)
+}
+
+// Begin begins a transaction on the newest committed state. Its cost does not
+// depend on what the store holds. Rollback or Commit ends it.
+func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(o.Message) > wal.MaxExtensionBytes || len(o.Metadata) > wal.MaxExtensionBytes {
+		return nil, fmt.Errorf("txn: message of %d or metadata of %d bytes, at most %d: %w",
+			len(o.Message), len(o.Metadata), wal.MaxExtensionBytes, wal.ErrTooLarge)
+	}
+	if !o.ReadOnly {
+		if err := m.poisoned(); err != nil {
+			return nil, err
+		}
+	}
+	timeout := o.Timeout
+	if timeout == 0 {
+		timeout = m.opts.TxTimeout
+	}
+	tx := &Tx{
+		m: m, id: wal.TxnID(m.newUUID()), opts: o, ctx: ctx, deadline: m.opts.Now().Add(timeout),
+		names: map[string]*Volume{}, nameRead: map[string]wal.VolumeID{},
+	}
+	if err := m.open.add(tx); err != nil {
+		return nil, err
+	}
+	tx.snap = m.store.Acquire()
+	return tx, nil
+}
+
+func (m *Manager) newUUID() uuid.UUID {
+	if m.opts.Random == nil {
+		return uuid.Must(uuid.NewV7())
+	}
+	return uuid.Must(uuid.NewV7FromReader(m.opts.Random))
+}
+
+// release ends a transaction's hold.
+func (m *Manager) release(s *pagestore.Snapshot) {
+	if m.store.Release(s) {
+		poke(m.keeperPoke)
+	}
+}
+
+func (m *Manager) forget(tx *Tx) { m.open.remove(tx) }
+
+// yield lets a commit have the processor: readers that never pause would
+// starve committers on few cores.
+func (m *Manager) yield(tx *Tx) {
+	if tx.reads++; tx.reads%8 == 0 && m.committing.Load() > 0 {
+		runtimeYield()
+	}
+}
+
+func (m *Manager) poke() { poke(m.wake) }
+
+func (m *Manager) pokeKeepers() {
+	if !m.wal.Ready() {
+		poke(m.preparerPoke)
+	}
+	if m.pressure.level() >= m.opts.CheckpointBytes {
+		poke(m.keeperPoke)
+	}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (m *Manager) durable() wal.LSN       { return wal.LSN(m.durableLSN.Load()) }
+func (m *Manager) setDurable(lsn wal.LSN) { m.durableLSN.Store(uint64(lsn)) }
+
+// poison stops all writing for good.
+func (m *Manager) poison(cause error) {
+	p := &PoisonedError{Cause: cause, Visible: m.store.Published().LSN, Durable: m.durable()}
+	if m.failure.CompareAndSwap(nil, p) {
+		m.log.Error().Err(p).Msg("writing has stopped")
+	}
+}
+
+// poisoned is the reason why nothing is written any more, or nil.
+func (m *Manager) poisoned() error {
+	if p := m.failure.Load(); p != nil {
+		return p
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package txn
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/quire-db/quire/wal"
+)
+
+// openTxs are the transactions that have begun and not ended.
+type openTxs struct {
+	mu     sync.Mutex
+	first  *Tx
+	count  int
+	closed bool
+}
+
+func (o *openTxs) add(tx *Tx) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return ErrClosed
+	}
+	if tx.next = o.first; o.first != nil {
+		o.first.prev = tx
+	}
+	o.first = tx
+	o.count++
+	return nil
+}
+
+func (o *openTxs) remove(tx *Tx) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if tx.prev != nil {
+		tx.prev.next = tx.next
+	} else if o.first == tx {
+		o.first = tx.next
+	} else {
+		return // removed already
+	}
+	if tx.next != nil {
+		tx.next.prev = tx.prev
+	}
+	tx.prev, tx.next = nil, nil
+	o.count--
+}
+
+func (o *openTxs) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+}
+
+func (o *openTxs) all() []*Tx {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var txs []*Tx
+	for tx := o.first; tx != nil; tx = tx.next {
+		txs = append(txs, tx)
+	}
+	return txs
+}
+
+func (o *openTxs) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.count
+}
+
+// rollBackAll ends what is still open when the manager closes.
+func (o *openTxs) rollBackAll() {
+	for _, tx := range o.all() {
+		tx.mu.Lock()
+		if tx.ended == nil {
+			tx.end(ErrClosed)
+		}
+		tx.mu.Unlock()
+	}
+}
+
+// expireOverdue rolls back what is past its deadline, so that nothing
+// abandoned holds old tips for ever.
+func (m *Manager) expireOverdue() {
+	now := m.opts.Now()
+	for _, tx := range m.open.all() {
+		if tx.overdue(now) && tx.expire(now) {
+			m.stats.expired.Add(1)
+			m.log.Warn().Stringer("txn", tx.id).Time("deadline", tx.deadline).Msg("transaction past its deadline was rolled back")
+		}
+	}
+}
+
+// overdue is a look at the deadline without waiting for the transaction: one
+// that commits at the moment is not overdue.
+func (tx *Tx) overdue(now time.Time) bool {
+	return !now.Before(tx.deadline)
+}
+
+// ordinals are the short numbers that log addresses give to generations.
+type ordinals struct {
+	mu sync.Mutex
+	m  map[wal.GenID]uint32
+}
+
+func (o *ordinals) set(m map[wal.GenID]uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.m = m
+}
+
+func (o *ordinals) add(id wal.GenID, n uint32) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.m[id] = n
+}
+
+func (o *ordinals) of(id wal.GenID) uint32 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.m[id]
+}
+
+// signal wakes all who wait for a condition.
+type signal struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+// wait returns a channel that is closed at the next wake, or closed already
+// when the condition holds.
+func (s *signal) wait(holds func() bool) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	if holds() {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return s.c
+}
+
+func (s *signal) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}
+
+func runtimeYield() { runtime.Gosched() }

@@ -1,0 +1,262 @@
+package txn
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/quire-db/quire/apply"
+	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/quarantine"
+	"github.com/quire-db/quire/wal"
+)
+
+// sealed is a transaction ready to be sequenced: its images are hashed and,
+// if they are many, in their final place.
+type sealed struct {
+	tx     *Tx
+	vols   []sealedVolume // that change, ascending by id
+	body   *quarantine.Sealed
+	inline []byte        // the body, when it is small enough for the log
+	slots  []heap.Extent // where the body lies, when it is not
+	synced bool          // the slots are durable already
+	owned  bool          // an entry names the slots, or may
+}
+
+// sealedVolume is one section to be.
+type sealedVolume struct {
+	v      *Volume
+	pages  *quarantine.Pages // nil when no page was touched
+	digest wal.Hash          // of the rows, when they are few
+	rows   []wal.Row         // when they are few
+	chunks []wal.Chunk       // when they are many
+}
+
+// seal does all that needs no order among transactions. Nothing has happened
+// when it fails.
+func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
+	s := &sealed{tx: tx}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if tx.stage != nil {
+		var err error
+		if s.body, err = tx.stage.Seal(); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range tx.vols {
+		if v.changes() {
+			s.vols = append(s.vols, sealedVolume{v: v, pages: v.pages})
+		}
+	}
+	slices.SortFunc(s.vols, func(a, b sealedVolume) int { return bytes.Compare(a.v.id[:], b.v.id[:]) })
+	for i := range s.vols {
+		if err := s.index(&s.vols[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.place(); err != nil {
+		return nil, err
+	}
+	return s, s.prefetch()
+}
+
+// changes reports whether the transaction changes the volume.
+func (v *Volume) changes() bool {
+	switch {
+	case v.deleted:
+		return !v.created
+	case v.created:
+		return true
+	case v.attrs != v.base.Attrs:
+		return true
+	}
+	if v.pages == nil {
+		return false
+	}
+	for range v.pages.Discards() {
+		return true
+	}
+	return v.pages.Len() > 0 || v.exact || v.size != v.base.Tree.Pages()
+}
+
+// index makes the rows of a volume, in chunks of the body when they are many.
+func (s *sealed) index(sv *sealedVolume) error {
+	if sv.pages == nil || sv.v.deleted {
+		return nil
+	}
+	if sv.pages.Len() <= wal.MaxInlineRows {
+		sv.rows = slices.AppendSeq(make([]wal.Row, 0, sv.pages.Len()), s.body.Rows(sv.pages))
+		sv.digest = wal.DigestRows(sv.rows)
+		return nil
+	}
+	rows := make([]wal.Row, 0, wal.MaxInlineRows)
+	for row := range s.body.Rows(sv.pages) {
+		if rows = append(rows, row); len(rows) == cap(rows) {
+			if err := s.chunk(sv, rows); err != nil {
+				return err
+			}
+			rows = rows[:0]
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.chunk(sv, rows)
+}
+
+func (s *sealed) chunk(sv *sealedVolume, rows []wal.Row) error {
+	offset, err := s.body.Append(wal.AppendRows(nil, rows))
+	if err != nil {
+		return err
+	}
+	sv.chunks = append(sv.chunks, wal.ChunkOf(rows, offset))
+	return nil
+}
+
+// place puts the body where it will stay, unless it is small: then the
+// sequencer decides.
+func (s *sealed) place() error {
+	if s.body == nil || s.body.Size() == 0 {
+		return nil
+	}
+	if s.body.InHeap() {
+		var err error
+		s.slots, err = s.body.Body()
+		s.synced = true
+		return err
+	}
+	if s.inline = s.body.AppendBody(nil); len(s.inline) <= s.tx.m.opts.InlineBytes {
+		return nil
+	}
+	if err := s.allocate(); err != nil {
+		return err
+	}
+	return s.write()
+}
+
+// allocate takes slots for a body in memory: for each volume those of its page
+// size, then those of the index chunks.
+func (s *sealed) allocate() error {
+	h := s.tx.m.store.Heap()
+	left := len(s.inline)
+	for _, p := range slices.Collect(s.body.Volumes()) {
+		if p.Len() == 0 {
+			continue
+		}
+		left -= p.Len() * int(p.PageSize())
+		if err := s.alloc(h, heap.ClassFor(int(p.PageSize())), p.Len()); err != nil {
+			return err
+		}
+	}
+	if left > 0 {
+		return s.alloc(h, indexClass, (left+indexClass.Bytes()-1)/indexClass.Bytes())
+	}
+	return nil
+}
+
+const indexClass heap.Class = 12
+
+func (s *sealed) alloc(h *heap.Heap, class heap.Class, n int) error {
+	got, err := h.Alloc(class, n, 1)
+	if err != nil {
+		return fmt.Errorf("txn: no space for %d pages, nothing was written: %w", n, err)
+	}
+	s.slots = append(s.slots, got...)
+	return nil
+}
+
+// write writes a body in memory to its slots.
+func (s *sealed) write() error {
+	h, data := s.tx.m.store.Heap(), s.inline
+	for _, e := range s.slots {
+		class, err := h.Class(e.First.File())
+		if err != nil {
+			return err
+		}
+		n := int(e.Count) << class
+		if n > len(data) { // the last index chunk, zeros behind it
+			data = append(slices.Clip(data), make([]byte, n-len(data))...)
+		}
+		if err := h.Write(e.First, data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	s.inline = nil
+	return nil
+}
+
+// prefetch reads the nodes that sequencing will need, so that it finds them in
+// memory.
+func (s *sealed) prefetch() error {
+	for i := range s.vols {
+		sv := &s.vols[i]
+		if sv.pages == nil || sv.v.created {
+			continue
+		}
+		last := uint64(wal.MaxPages)
+		for no := range sv.pages.Present(0, wal.MaxPages) {
+			if no/64 == last {
+				continue
+			}
+			last = no / 64
+			if _, _, err := sv.v.base.Lookup(no); err != nil {
+				return fmt.Errorf("txn: seal volume %q: %w", sv.v.attrs.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// release gives the slots back that no entry will name.
+func (s *sealed) release() error {
+	if s.owned || s.body == nil || s.body.InHeap() || len(s.slots) == 0 {
+		return nil // the stage owns them, or an entry
+	}
+	return s.tx.m.store.Heap().ReleaseAll(s.slots)
+}
+
+// change is what the volume's section says, as package apply takes it.
+func (sv *sealedVolume) change(s *sealed) apply.Change {
+	v := sv.v
+	c := apply.Change{Volume: v.id, Create: v.created, Delete: v.deleted, Cut: apply.NoCut, Images: noImages}
+	if v.deleted {
+		return c
+	}
+	if v.created || v.attrs != v.base.Attrs {
+		c.Attrs = &v.attrs
+	}
+	if c.Size, c.Exact = v.written, v.exact || v.created; c.Exact {
+		c.Size = v.size
+	}
+	if sv.pages == nil {
+		return c
+	}
+	if cut := sv.pages.Cut(); cut < wal.MaxPages {
+		c.Cut = cut
+	}
+	c.Discards = sv.pages.Discards()
+	c.Len = sv.pages.Len()
+	c.Images = sv.images(s)
+	return c
+}
+
+func noImages(func(apply.Image) bool) {}
+
+func (sv *sealedVolume) images(s *sealed) iter.Seq[apply.Image] {
+	rows := s.body.Rows(sv.pages)
+	if sv.rows != nil {
+		rows = slices.Values(sv.rows)
+	}
+	return func(yield func(apply.Image) bool) {
+		for r := range rows {
+			if !yield(apply.Image{Page: r.Page, Hash: r.Hash, Offset: r.Locator.Offset()}) {
+				return
+			}
+		}
+	}
+}

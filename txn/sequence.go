@@ -1,0 +1,329 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/quire-db/quire/apply"
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/wal"
+)
+
+// placed is what sequencing made of a transaction.
+type placed struct {
+	txn  wal.TxnID
+	pos  wal.Position
+	time int64
+}
+
+// sequence gives the transaction its place in the log and in the logical tips,
+// as a member of the open group. It fails with a conflict, for lack of space,
+// or because the record is too large; then it leaves no trace.
+func (m *Manager) sequence(ctx context.Context, s *sealed) (*group, placed, error) {
+	for {
+		if err := m.pressure.feel(ctx, m.closing); err != nil {
+			return nil, placed{}, err
+		}
+		g, p, err := m.trySequence(s)
+		var wait <-chan struct{}
+		switch {
+		case errors.Is(err, wal.ErrNotReady):
+			wait = m.prepared.wait(m.wal.Ready)
+			m.pokeKeepers()
+		case errors.Is(err, wal.ErrGroupFull):
+			wait = g.done
+			m.poke()
+		default:
+			return g, p, err
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, placed{}, ctx.Err()
+		case <-m.closing:
+			return nil, placed{}, ErrClosed
+		}
+	}
+}
+
+func (m *Manager) trySequence(s *sealed) (*group, placed, error) {
+	m.seq.mu.Lock()
+	defer m.seq.mu.Unlock()
+	if err := m.poisoned(); err != nil {
+		return nil, placed{}, err
+	}
+	g, err := m.openGroup()
+	if err != nil {
+		return nil, placed{}, err
+	}
+	d := m.seq.draft
+	lsn := d.Head.LSN + 1
+	if err := s.validate(d); err != nil {
+		return nil, placed{}, err
+	}
+	changes := make([]apply.Change, len(s.vols))
+	for i := range s.vols {
+		changes[i] = s.vols[i].change(s)
+	}
+	plan, err := apply.Prepare(d, lsn, changes)
+	if err != nil {
+		return nil, placed{}, conflictOf(err)
+	}
+	e := s.entry(d, m.opts.Now(), plan.Results())
+	body, err := m.bodyOf(g, s)
+	if err != nil {
+		return nil, placed{}, err
+	}
+	inline, err := g.log.Foresee(e, body)
+	if err != nil {
+		if body.Inline == nil && s.inline != nil { // slots were taken here
+			err = errors.Join(err, s.release())
+			s.slots = nil
+		}
+		return g, placed{}, err
+	}
+	ready, err := s.addresses(m, g, inline)
+	if err != nil {
+		return nil, placed{}, err
+	}
+
+	// From here on nothing is refused: the logical tips change.
+	for i, r := range plan.Apply(ready.Addr) {
+		e.Sections[i].Result = r.After
+	}
+	p, err := g.log.Add(e, body)
+	if err == nil && len(body.Inline) > 0 && p.Inline != inline {
+		err = fmt.Errorf("txn: entry %d lies at byte %d of the log, not at %d as foreseen", lsn, p.Inline, inline)
+	}
+	if err != nil {
+		m.poison(err)
+		return nil, placed{}, m.poisoned()
+	}
+	d.Born(ready.Extents...)
+	for _, x := range ready.Index {
+		d.Died(lsn, x)
+	}
+	d.Advance(e, p.Hash)
+	m.join(g, s, body)
+	return g, placed{e.Txn, d.Head.Position, e.Time}, nil
+}
+
+// openGroup is the group that transactions join now. Under m.seq.mu.
+func (m *Manager) openGroup() (*group, error) {
+	if m.seq.group != nil {
+		return m.seq.group, nil
+	}
+	lg, err := m.wal.NewGroup(m.store.ManifestSeq())
+	if err != nil {
+		return nil, err
+	}
+	m.seq.group = &group{log: lg, done: make(chan struct{})}
+	return m.seq.group, nil
+}
+
+// bodyOf decides where a small body lies: in the log as long as the group's
+// share of it lasts, then in the heap.
+func (m *Manager) bodyOf(g *group, s *sealed) (wal.Body, error) {
+	if s.inline != nil && s.slots == nil {
+		if g.inline+len(s.inline) <= m.opts.InlineBytes {
+			return wal.Body{Inline: s.inline}, nil
+		}
+		if err := s.allocate(); err != nil {
+			return wal.Body{}, err
+		}
+	}
+	b := wal.Body{Exempt: s.synced, Extents: make([]wal.Extent, len(s.slots))}
+	for i, e := range s.slots {
+		class, err := m.store.Heap().Class(e.First.File())
+		if err != nil {
+			return wal.Body{}, err
+		}
+		b.Extents[i] = wal.Extent{Slot: uint64(e.First), Length: uint64(e.Count) << class}
+	}
+	return b, nil
+}
+
+// addresses says where each byte of the body will be.
+func (s *sealed) addresses(m *Manager, g *group, inline int64) (apply.Body, error) {
+	if s.slots == nil {
+		ordinal := m.ordinals.of(g.log.Gen())
+		return apply.Body{Addr: func(off uint64) uint64 { return pagetree.LogAddr(ordinal, inline+int64(off)) }}, nil
+	}
+	return apply.InHeap(m.store.Heap(), s.slots, s.indexed())
+}
+
+// indexed is where the index chunks begin in the body.
+func (s *sealed) indexed() uint64 {
+	from := uint64(wal.MaxBody)
+	for i := range s.vols {
+		for _, c := range s.vols[i].chunks {
+			from = min(from, c.Offset)
+		}
+	}
+	return from
+}
+
+// join makes the transaction a member of the group.
+func (m *Manager) join(g *group, s *sealed, body wal.Body) {
+	g.inline += len(body.Inline)
+	if s.body != nil {
+		g.payload += int64(s.body.Size())
+		m.stats.payload.Add(s.body.Size())
+	}
+	g.synced = g.synced || s.tx.opts.Durability == Synced
+	if len(s.slots) > 0 {
+		s.owned = true
+		s.body.Adopt()
+		g.heap = g.heap || !s.synced
+		if s.inline != nil {
+			g.images.Add(1)
+		}
+	}
+}
+
+// entry is the record of the transaction, but for the states it results in.
+func (s *sealed) entry(d *pagestore.Draft, now time.Time, results []apply.Result) *wal.Entry {
+	head := d.Head
+	e := &wal.Entry{
+		Kind: wal.KindTransaction, First: head.LSN + 1, Last: head.LSN + 1, Timeline: head.Timeline,
+		Epoch: head.Epoch, Prev: head.Hash, Txn: s.tx.id, Time: max(now.UnixNano(), head.Time+1),
+		Sections: make([]wal.Section, len(s.vols)),
+	}
+	if s.tx.opts.Message != "" {
+		e.Exts = append(e.Exts, wal.Extension{Type: wal.ExtMessage, Bytes: []byte(s.tx.opts.Message)})
+	}
+	if len(s.tx.opts.Metadata) > 0 {
+		e.Exts = append(e.Exts, wal.Extension{Type: wal.ExtMetadata, Bytes: s.tx.opts.Metadata})
+	}
+	for i := range s.vols {
+		e.Sections[i] = s.vols[i].section(results[i])
+	}
+	return e
+}
+
+func (sv *sealedVolume) section(r apply.Result) wal.Section {
+	ref := wal.Ref{Volume: sv.v.id}
+	s := wal.Section{
+		Ref: ref, Action: wal.ActionSet,
+		Expect: wal.Expect{LSN: r.Expect, State: r.Before},
+		Seq:    r.Seq, PrevChange: r.Expect,
+	}
+	if sv.v.deleted {
+		s.Action = wal.ActionDelete
+		return s
+	}
+	if r.Expect != 0 {
+		s.Base = wal.Base{Ref: ref, LSN: r.Expect, State: r.Before}
+	}
+	if sv.v.created || sv.v.attrs != sv.v.base.Attrs {
+		attrs := sv.v.attrs
+		s.Attrs = &attrs
+	}
+	s.Result = wal.State{PageSize: sv.v.attrs.PageSize, Pages: r.Size}
+	s.Delta = wal.Delta{Discards: r.Discards, Rows: sv.rows, Chunks: sv.chunks, Digest: sv.digest}
+	return s
+}
+
+// validate compares what the transaction read with the logical tips.
+func (s *sealed) validate(d *pagestore.Draft) error {
+	tx := s.tx
+	for name, id := range tx.nameRead {
+		now, _, err := d.VolumeID(name)
+		if err != nil {
+			return err
+		}
+		if now != id && tx.opts.Isolation == Serializable {
+			return &ConflictError{Volume: id, Name: name, What: "name"}
+		}
+	}
+	for _, v := range tx.vols {
+		if v.created {
+			continue
+		}
+		if err := v.validate(d, tx.opts.Isolation); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *Volume) validate(d *pagestore.Draft, iso Isolation) error {
+	now, err := d.Volume(v.id)
+	if err != nil {
+		return err
+	}
+	if !now.Exists {
+		return &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, What: "existence"}
+	}
+	if now.Tip() == v.base.Changed {
+		return nil // nothing has changed since
+	}
+	if now.Attrs().Name != v.base.Attrs.Name {
+		return &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, What: "name"}
+	}
+	var c *ConflictError
+	if iso == Serializable {
+		c, err = v.reads.check(v.base, now)
+	} else {
+		c, err = v.checkWrites(now)
+	}
+	if c != nil {
+		return c
+	}
+	return err
+}
+
+// checkWrites is first committer wins: no page that the transaction writes may
+// have changed.
+func (v *Volume) checkWrites(now *pagestore.DraftVolume) (*ConflictError, error) {
+	conflict := &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, What: "page"}
+	if v.deleted || v.exact {
+		conflict.What = "size"
+		return conflict, nil // it was changed, and all of it is written
+	}
+	if v.pages == nil {
+		return nil, nil
+	}
+	for no := range v.touched() {
+		same, err := samePage(v.base, now, no)
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			conflict.Page = no
+			return conflict, nil
+		}
+	}
+	return nil, nil
+}
+
+// touched yields the pages written or discarded.
+func (v *Volume) touched() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for no := range v.pages.Present(0, wal.MaxPages) {
+			if !yield(no) {
+				return
+			}
+		}
+		for r := range v.pages.Discards() {
+			for no := r.First; no < r.First+r.Count; no++ {
+				if !yield(no) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// conflictOf makes a conflict of a change that does not fit any more: a name
+// taken meanwhile.
+func conflictOf(err error) error {
+	if errors.Is(err, apply.ErrMismatch) {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}

@@ -1,0 +1,310 @@
+package wal
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/quire-db/quire/internal/vfs"
+)
+
+// rig is a store's log with what its manifest would know.
+type rig struct {
+	t      testing.TB
+	fs     vfs.FS
+	dir    string
+	log    *Log
+	gens   []Generation
+	last   Position
+	placed []Placed
+}
+
+func newRig(t testing.TB) *rig {
+	r := &rig{t: t, fs: vfs.OS(), dir: filepath.Join(t.TempDir(), "wal")}
+	r.open(1)
+	return r
+}
+
+// open begins a generation of our own behind r.last.
+func (r *rig) open(first LSN) {
+	r.t.Helper()
+	l, err := OpenLog(LogOptions{FS: r.fs, Dir: r.dir, GenerationBytes: 2 * MaxGroupBytes, After: r.last})
+	r.must(err)
+	r.log = l
+	r.prepare(first)
+}
+
+func (r *rig) prepare(first LSN) {
+	r.t.Helper()
+	g, err := r.log.Prepare(first)
+	r.must(err)
+	r.gens = append(r.gens, g)
+	r.must(r.log.Adopt(g))
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// next is the entry that continues the log.
+func (r *rig) next() *Entry {
+	e := genesisEntry()
+	if r.last.LSN > 0 {
+		e = writeEntry()
+		e.First, e.Last, e.Prev = r.last.LSN+1, r.last.LSN+1, r.last.Hash
+		s := &e.Sections[0]
+		s.Expect.LSN, s.Base.LSN, s.PrevChange = r.last.LSN, r.last.LSN, r.last.LSN
+	}
+	e.Time = int64(e.First)
+	return e
+}
+
+func (r *rig) add(g *Group, body Body) Placed {
+	r.t.Helper()
+	e := r.next()
+	p, err := g.Add(e, body)
+	r.must(err)
+	r.last = Position{e.Timeline, e.First, p.Hash}
+	r.placed = append(r.placed, p)
+	return p
+}
+
+// append writes a group of n entries that have body, with the durable mark
+// given, and does not sync it.
+func (r *rig) append(n int, mark LSN, body Body) {
+	r.t.Helper()
+	g, err := r.log.NewGroup(1)
+	r.must(err)
+	for range n {
+		r.add(g, body)
+	}
+	r.must(r.log.Append(g, mark))
+}
+
+// commit is append with everything before durable, and syncs.
+func (r *rig) commit(n int, body Body) {
+	r.t.Helper()
+	r.append(n, r.last.LSN, body)
+	r.must(r.log.Sync())
+}
+
+// store takes facts as the manifest does.
+func (r *rig) store(facts []Generation) {
+	for _, f := range facts {
+		i := slices.IndexFunc(r.gens, func(g Generation) bool { return g.ID == f.ID })
+		r.gens[i] = f
+	}
+}
+
+func (r *rig) input() ScanInput {
+	return ScanInput{FS: r.fs, Dir: r.dir, Generations: r.gens, Timeline: uid(1), Epoch: 1, ManifestSeq: 1}
+}
+
+func (r *rig) scan() (*ScanResult, error) { return Scan(r.input()) }
+
+func (r *rig) path(i int) string { return filepath.Join(r.dir, r.gens[i].ID.Path()) }
+
+func (r *rig) bytes(i int) []byte {
+	r.t.Helper()
+	b, err := os.ReadFile(r.path(i))
+	r.must(err)
+	return b
+}
+
+func inline(n int) Body { return Body{Inline: bytes.Repeat([]byte{0xA5}, n)} }
+
+func TestCommitScanRead(t *testing.T) {
+	r := newRig(t)
+	r.commit(3, Body{})
+	r.commit(5, inline(4096))
+	r.must(r.log.AppendMark(8))
+	r.commit(1, Body{Extents: []Extent{{7, 4096}, {9, 512}}, Exempt: true})
+
+	res, err := r.scan()
+	r.must(err)
+	if res.Last != 9 || res.Hash != r.last.Hash || res.Durable.LSN != 8 || res.Cut != nil || res.Time != 9 || res.Timeline != uid(1) {
+		t.Fatalf("%+v", res)
+	}
+	var n LSN
+	for rec, err := range Records(r.fs, r.dir, r.gens, 1, 9) {
+		r.must(err)
+		n++
+		p := r.placed[n-1]
+		if rec.LSN != n || rec.Hash != p.Hash || rec.InlineOffset != p.Inline || rec.Gen != p.Gen {
+			t.Fatalf("record %d: %+v, placed %+v", n, rec.Frame, p)
+		}
+		if n == 5 && !bytes.Equal(rec.Inline, inline(4096).Inline) {
+			t.Error("inline bytes differ")
+		}
+		if n == 9 && (!rec.Exempt || len(rec.Extents) != 2 || rec.Extents[1] != Extent{9, 512}) {
+			t.Errorf("extents %v", rec.Extents)
+		}
+	}
+	if n != 9 {
+		t.Fatalf("%d records", n)
+	}
+}
+
+func TestPlacesAreForetold(t *testing.T) {
+	r := newRig(t)
+	r.commit(1, Body{})
+	body := inline(3000)
+	r.commit(4, body)
+	f, err := r.log.OpenReader(r.gens[0].ID)
+	r.must(err)
+	defer f.Close()
+	got := make([]byte, 3000)
+	for _, p := range r.placed[1:] {
+		_, err := f.ReadAt(got, p.Inline)
+		r.must(err)
+		if !bytes.Equal(got, body.Inline) {
+			t.Fatalf("other bytes at %d", p.Inline)
+		}
+	}
+}
+
+func TestRotateSealClose(t *testing.T) {
+	r := newRig(t)
+	for i := 0; i < 12; i++ {
+		if !r.log.Ready() {
+			r.prepare(0)
+		}
+		r.commit(1, inline(1<<20-2000))
+	}
+	facts, err := r.log.SealRetired()
+	r.must(err)
+	if len(facts) != 3 || facts[0].First != 1 || facts[2].Sealed || facts[2].First != facts[1].Last+1 {
+		t.Fatalf("%+v", facts)
+	}
+	r.store(facts)
+	res, err := r.scan()
+	r.must(err)
+	if res.Last != 12 || res.Durable.LSN != 11 {
+		t.Fatalf("%+v", res)
+	}
+	facts, err = r.log.Close()
+	r.must(err)
+	r.store(facts)
+	in := r.input()
+	in.Clean = 12
+	res, err = Scan(in)
+	r.must(err)
+	if res.Last != 12 || res.Durable.LSN != 12 || res.Durable.Hash != r.last.Hash {
+		t.Fatalf("%+v", res)
+	}
+	for i, g := range r.gens {
+		if n := int64(len(r.bytes(i))); g.Sealed && n != g.Length {
+			t.Errorf("generation %d has %d bytes, not %d", i, n, g.Length)
+		}
+	}
+	if _, err := r.log.NewGroup(1); err == nil {
+		t.Error("a closed log takes a group")
+	}
+	in.Checkpoint, in.CheckpointHash, in.Generations = 10, r.placed[9].Hash, r.gens[1:]
+	if _, err := Scan(in); err != nil {
+		t.Error(err)
+	}
+	in.CheckpointHash[0] ^= 1
+	if _, err := Scan(in); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("another checkpoint hash: %v", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	r := newRig(t)
+	g, err := r.log.NewGroup(1)
+	r.must(err)
+	r.add(g, Body{})
+	if _, err := g.Add(r.next(), inline(1<<20)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("over a record: %v", err)
+	}
+	for range 3 {
+		r.add(g, inline(1<<20-2000))
+	}
+	r.add(g, inline(1<<20-10_000))
+	if _, err := g.Add(r.next(), inline(1<<20-2000)); !errors.Is(err, ErrGroupFull) {
+		t.Errorf("over a group: %v", err)
+	}
+	r.add(g, Body{})
+	r.must(r.log.Append(g, 0))
+	if _, err := g.Add(r.next(), Body{}); err == nil {
+		t.Error("an appended group takes an entry")
+	}
+	if err := r.log.Append(g, 0); err == nil {
+		t.Error("a group was appended twice")
+	}
+	r.append(3, 0, inline(1<<20-2000))
+	if _, err := r.log.NewGroup(1); !errors.Is(err, ErrNotReady) {
+		t.Errorf("no room and no generation: %v", err)
+	}
+	r.must(r.log.Sync())
+	r.prepare(0)
+	r.commit(1, Body{})
+	res, err := r.scan()
+	r.must(err)
+	if res.Last != r.last.LSN || res.Cut != nil {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestMarkWaitsForSequenced(t *testing.T) {
+	r := newRig(t)
+	r.commit(1, Body{})
+	g, err := r.log.NewGroup(1)
+	r.must(err)
+	r.must(r.log.AppendMark(1)) // the group has no place yet
+	p := r.add(g, inline(100))
+	r.must(r.log.AppendMark(1)) // now it has
+	r.must(r.log.Append(g, 1))
+	if at := int64(bytes.Index(r.bytes(0), inline(100).Inline)); at != p.Inline {
+		t.Errorf("inline bytes at %d, foretold %d", at, p.Inline)
+	}
+	if n := bytes.Count(r.bytes(0), []byte(frameMagic)); n != 3 {
+		t.Errorf("%d frames, want two entries and one mark", n)
+	}
+}
+
+func TestReaderFollows(t *testing.T) {
+	r := newRig(t)
+	r.commit(1, Body{})
+	rd, err := NewReader(r.fs, r.dir, r.gens, 1)
+	r.must(err)
+	defer rd.Close()
+	read := func(want LSN) {
+		t.Helper()
+		n := LSN(0)
+		for {
+			rec, err := rd.Next()
+			if err != nil {
+				if err.Error() != "EOF" || n != want {
+					t.Fatalf("read to %d, want %d: %v", n, want, err)
+				}
+				return
+			}
+			n = rec.LSN
+		}
+	}
+	read(1)
+	read(0)
+	r.prepare(0)
+	rd.Update(slices.Clone(r.gens))
+	read(0)
+	r.commit(2, inline(10))
+	read(3)
+	for range 6 {
+		r.commit(1, inline(1<<20-2000))
+	}
+	read(9)
+	facts, err := r.log.SealRetired()
+	r.must(err)
+	r.store(facts)
+	rd.Update(r.gens)
+	r.commit(1, Body{})
+	read(10)
+}

@@ -1,0 +1,151 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/quire-db/quire/internal/vfs"
+)
+
+// ErrCompacted: entries that old are no longer in the log.
+var ErrCompacted = errors.New("no longer in the log")
+
+// Reader reads the log from an LSN on, beside its writer too, through
+// descriptors of its own. It is for one goroutine.
+type Reader struct {
+	gens []Generation
+	at   int // index in gens of the generation being read; -1 when it is not there any more
+	from LSN
+	w    walker
+}
+
+// NewReader reads entries from LSN from on. gens are the generations the
+// manifest names, in order. It fails with ErrCompacted when the first of them
+// begins later.
+func NewReader(fsys vfs.FS, dir string, gens []Generation, from LSN) (*Reader, error) {
+	r := &Reader{gens: gens, at: -1, from: from, w: walker{fs: fsys, dir: dir}}
+	for i, g := range gens {
+		if g.First != 0 && g.First <= from {
+			r.at = i
+		}
+	}
+	if r.at < 0 {
+		return nil, fmt.Errorf("wal: read from LSN %d: %w", from, ErrCompacted)
+	}
+	r.w.next = gens[r.at].First
+	return r, r.w.enter(gens[r.at].ID)
+}
+
+// Next returns the next entry. io.EOF means that there is none yet: the log, or
+// what is on its way to it, ends here; calling again later goes on. A sealed
+// generation that does not hold what its bounds promise is a *CorruptError.
+func (r *Reader) Next() (*Record, error) {
+	for {
+		rec, err := r.step()
+		if err != nil {
+			return nil, err
+		}
+		if rec.Kind == FrameEntry && rec.LSN >= r.from {
+			return rec, nil
+		}
+	}
+}
+
+// Update tells the reader what the manifest names now.
+func (r *Reader) Update(gens []Generation) {
+	r.gens, r.at = gens, -1
+	for i, g := range gens {
+		if g.ID == r.w.id {
+			r.at = i
+		}
+	}
+}
+
+// Close lets go of the file being read.
+func (r *Reader) Close() { r.w.close() }
+
+// step returns the next record, marks included, of whatever generation has it.
+func (r *Reader) step() (*Record, error) {
+	if i := superseded(r.gens, r.at, r.w.next); i >= 0 {
+		if err := r.w.enter(r.gens[i].ID); err != nil {
+			return nil, err
+		}
+		r.at = i
+	}
+	rec, err := r.w.record()
+	if _, bad := err.(badFrame); !bad {
+		return rec, err
+	}
+	if r.at >= 0 && r.gens[r.at].Sealed && r.w.off < r.gens[r.at].Length {
+		return nil, &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: err.Error()}
+	}
+	r.w.win.drop()
+	return r.cross()
+}
+
+// cross goes on in the next generation if the next entry lies there already.
+func (r *Reader) cross() (*Record, error) {
+	if r.at+1 >= len(r.gens) {
+		return nil, io.EOF
+	}
+	w := r.w
+	w.file, w.win = nil, window{}
+	if err := w.enter(r.gens[r.at+1].ID); err != nil {
+		return nil, err
+	}
+	rec, err := w.record()
+	if _, bad := err.(badFrame); bad {
+		err = io.EOF
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	r.w.close()
+	r.w, r.at = w, r.at+1
+	return rec, nil
+}
+
+// superseded is the index of a generation behind gens[at] that is known to
+// begin with LSN next; -1 when there is none. What gens[at] still holds from
+// there on was copied before the manifest named the copy's first LSN.
+func superseded(gens []Generation, at int, next LSN) int {
+	for i := at + 1; i < len(gens); i++ {
+		if gens[i].First == next {
+			return i
+		}
+	}
+	return -1
+}
+
+// Records yields the entries from LSN from to LSN to, in order. With to zero it
+// ends without an error where no valid record follows; else that is a
+// *CorruptError. A record's Inline is valid until the next one. Memory: 1 MiB
+// and one record.
+func Records(fsys vfs.FS, dir string, gens []Generation, from, to LSN) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		if to != 0 && from > to {
+			return
+		}
+		r, err := NewReader(fsys, dir, gens, from)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer r.Close()
+		for {
+			rec, err := r.Next()
+			if err == io.EOF && to == 0 {
+				return
+			}
+			if err == io.EOF {
+				err = &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: fmt.Sprintf("the log ends here, entries up to %d were expected", to)}
+			}
+			if !yield(rec, err) || err != nil || rec.LSN == to {
+				return
+			}
+		}
+	}
+}
