@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -214,9 +215,13 @@ func (p *Plan) apply(i int, addr func(uint64) uint64) {
 		v.Resize(p.lsn, c.Cut)
 	}
 	v.Resize(p.lsn, r.Size)
-	for im := range c.Images {
-		v.Set(p.lsn, im.Page, addr(im.Offset), im.Hash)
-	}
+	v.Set(p.lsn, func(yield func(uint64, pagetree.Entry) bool) {
+		for im := range c.Images {
+			if !yield(im.Page, pagetree.Entry{Addr: addr(im.Offset), Birth: p.lsn, Hash: im.Hash}) {
+				return
+			}
+		}
+	})
 	v.Touch(p.lsn)
 	r.After = v.State()
 }

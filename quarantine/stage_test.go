@@ -179,6 +179,30 @@ func TestSavepointsGoneAreRefused(t *testing.T) {
 	}
 }
 
+// What was staged since a savepoint leaves memory and heap with it.
+func TestRollbackGivesBack(t *testing.T) {
+	for _, limit := range []int64{4096, 4 << 20} {
+		a, h := setup(t, crashfs.New(), "", quarantine.Limits{StageBytes: limit})
+		s := a.Begin(txn)
+		p := s.Volume(vol, 512)
+		write(t, p, 0, 50, 1)
+		for no := range uint64(50) {
+			must(t, p.Discard(no))
+		}
+		sp := s.Mark()
+		bytes, used := a.Bytes(), h.Stats().Used
+		for range 3 {
+			write(t, p, 0, 50, 2)
+			must(t, s.RollbackTo(sp))
+		}
+		if a.Bytes() != bytes || h.Stats().Used != used {
+			t.Errorf("%d bytes in memory and %d in the heap, were %d and %d", a.Bytes(), h.Stats().Used, bytes, used)
+		}
+		must(t, s.Release())
+		noneUsed(t, h)
+	}
+}
+
 // Promise 9: what a stage reads from the heap is verified.
 func TestDamagedSpillIsSeen(t *testing.T) {
 	a, h := setup(t, crashfs.New(), "", quarantine.Limits{StageBytes: 4096})

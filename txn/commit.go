@@ -55,6 +55,7 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 
 	// ======== commit point: the flusher appends and syncs the group ========
 	err = g.wait(ctx, p)
+	s.dropInline()
 
 	tx.end(ErrTxDone) // Release; cannot fail the commit
 	if err != nil {
@@ -79,6 +80,7 @@ func (s *sealed) deliver(g *group) {
 func (tx *Tx) giveUp(s *sealed, err error) error {
 	if s != nil {
 		err = joinIf(err, s.release())
+		s.dropInline()
 	}
 	tx.end(ErrTxDone)
 	return err

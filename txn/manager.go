@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,16 +33,21 @@ type Manager struct {
 		mu    sync.Mutex
 		draft *pagestore.Draft // the logical tips
 		group *group           // the open group; nil when nobody has joined yet
+
+		lastPayload int64 // bytes of images in the group before
 	}
 	ordinals ordinals // of log generations, by their names
 	prepared signal   // a log generation became ready
 
 	// The flusher's own.
 	unsynced struct {
-		heap bool
-		last wal.LSN
+		heap  bool
+		last  wal.LSN
+		since time.Time // of the oldest buffered commit
 	}
-	marked wal.LSN // the durable mark last written
+	marked   wal.LSN // the durable mark last written
+	expected int     // commits at work when the last group was written
+	syncTook time.Duration
 
 	durableLSN     atomic.Uint64
 	failure        atomic.Pointer[PoisonedError]
@@ -51,7 +57,8 @@ type Manager struct {
 	lastCheckpoint atomic.Int64 // nanoseconds since 1970
 	stats          counters
 
-	open openTxs
+	open    openTxs
+	buffers buffers
 
 	wake          chan struct{} // a group waits for the flusher
 	keeperPoke    chan struct{}
@@ -205,7 +212,7 @@ func (m *Manager) forget(tx *Tx) { m.open.remove(tx) }
 // starve committers on few cores.
 func (m *Manager) yield(tx *Tx) {
 	if tx.reads++; tx.reads%8 == 0 && m.committing.Load() > 0 {
-		runtimeYield()
+		runtime.Gosched()
 	}
 }
 

@@ -1,9 +1,7 @@
 package txn
 
 import (
-	"runtime"
 	"sync"
-	"time"
 
 	"github.com/quire-db/quire/wal"
 )
@@ -85,17 +83,11 @@ func (o *openTxs) rollBackAll() {
 func (m *Manager) expireOverdue() {
 	now := m.opts.Now()
 	for _, tx := range m.open.all() {
-		if tx.overdue(now) && tx.expire(now) {
+		if tx.expire(now) {
 			m.stats.expired.Add(1)
 			m.log.Warn().Stringer("txn", tx.id).Time("deadline", tx.deadline).Msg("transaction past its deadline was rolled back")
 		}
 	}
-}
-
-// overdue is a look at the deadline without waiting for the transaction: one
-// that commits at the moment is not overdue.
-func (tx *Tx) overdue(now time.Time) bool {
-	return !now.Before(tx.deadline)
 }
 
 // ordinals are the short numbers that log addresses give to generations.
@@ -152,5 +144,3 @@ func (s *signal) wake() {
 		s.c = nil
 	}
 }
-
-func runtimeYield() { runtime.Gosched() }

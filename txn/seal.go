@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 
 	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/internal/heap"
@@ -129,7 +130,8 @@ func (s *sealed) place() error {
 		s.synced = true
 		return err
 	}
-	if s.inline = s.body.AppendBody(nil); len(s.inline) <= s.tx.m.opts.InlineBytes {
+	s.inline = s.body.AppendBody(s.tx.m.buffers.get(int(s.body.Size())))
+	if len(s.inline) <= s.tx.m.opts.InlineBytes {
 		return nil
 	}
 	if err := s.allocate(); err != nil {
@@ -171,6 +173,7 @@ func (s *sealed) alloc(h *heap.Heap, class heap.Class, n int) error {
 
 // write writes a body in memory to its slots.
 func (s *sealed) write() error {
+	defer s.dropInline()
 	h, data := s.tx.m.store.Heap(), s.inline
 	for _, e := range s.slots {
 		class, err := h.Class(e.First.File())
@@ -186,9 +189,29 @@ func (s *sealed) write() error {
 		}
 		data = data[n:]
 	}
-	s.inline = nil
 	return nil
 }
+
+// dropInline gives the body's memory back.
+func (s *sealed) dropInline() {
+	if s.inline != nil {
+		s.tx.m.buffers.put(s.inline)
+		s.inline = nil
+	}
+}
+
+// buffers are the memory of bodies, used again.
+type buffers struct{ pool sync.Pool }
+
+// get is an empty buffer that holds n bytes.
+func (b *buffers) get(n int) []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= n {
+		return (*p)[:0]
+	}
+	return make([]byte, 0, n)
+}
+
+func (b *buffers) put(p []byte) { b.pool.Put(&p) }
 
 // prefetch reads the nodes that sequencing will need, so that it finds them in
 // memory.

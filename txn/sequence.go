@@ -126,10 +126,11 @@ func (m *Manager) openGroup() (*group, error) {
 }
 
 // bodyOf decides where a small body lies: in the log as long as the group's
-// share of it lasts, then in the heap.
+// share of it lasts, then in the heap. When the last group had more than that
+// share, the heap is synced anyway, and the log is spared.
 func (m *Manager) bodyOf(g *group, s *sealed) (wal.Body, error) {
 	if s.inline != nil && s.slots == nil {
-		if g.inline+len(s.inline) <= m.opts.InlineBytes {
+		if g.inline+len(s.inline) <= m.opts.InlineBytes && m.seq.lastPayload <= int64(m.opts.InlineBytes) {
 			return wal.Body{Inline: s.inline}, nil
 		}
 		if err := s.allocate(); err != nil {

@@ -226,11 +226,15 @@ func (tx *Tx) end(why error) {
 	tx.m.release(tx.snap)
 }
 
-// expire ends the transaction if its deadline has passed.
+// expire ends the transaction if its deadline has passed. One that is being
+// used at the moment, or commits, is left alone: it ends by itself or is found
+// the next time.
 func (tx *Tx) expire(now time.Time) (expired bool) {
-	tx.mu.Lock()
+	if now.Before(tx.deadline) || !tx.mu.TryLock() {
+		return false
+	}
 	defer tx.mu.Unlock()
-	if tx.ended != nil || now.Before(tx.deadline) {
+	if tx.ended != nil {
 		return false
 	}
 	tx.end(ErrExpired)

@@ -150,10 +150,10 @@ func (v *DraftVolume) Resize(lsn wal.LSN, pages uint64) {
 	e.Resize(&v.lin.Tree, pages)
 }
 
-// Set puts a page image in place.
-func (v *DraftVolume) Set(lsn wal.LSN, no uint64, addr uint64, h wal.PageHash) {
+// Set puts page images in place, ascending by page.
+func (v *DraftVolume) Set(lsn wal.LSN, pages iter.Seq2[uint64, pagetree.Entry]) {
 	e := v.draft.edit(lsn)
-	e.Set(&v.lin.Tree, no, pagetree.Entry{Addr: addr, Birth: lsn, Hash: h})
+	e.SetSorted(&v.lin.Tree, pages)
 }
 
 // Discard makes a page absent.

@@ -1,0 +1,90 @@
+package txn_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/quire-db/quire/txn"
+)
+
+// BenchmarkCommit commits random pages of one volume of 64 MiB from several
+// goroutines. One operation is one transaction.
+func BenchmarkCommit(b *testing.B) {
+	for _, c := range []struct{ writers, pages int }{{1, 1}, {8, 1}, {64, 1}, {8, 16}, {64, 16}, {8, 256}} {
+		b.Run(fmt.Sprintf("%dx%d", c.writers, c.pages), func(b *testing.B) { benchmarkCommit(b, c.writers, c.pages) })
+	}
+}
+
+func benchmarkCommit(b *testing.B, writers, pages int) {
+	const volumePages = 16 << 10
+	ctx := context.Background()
+	m, _, err := txn.Open(b.TempDir(), txn.Options{Create: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.Close()
+	fill(b, m, volumePages)
+	b.SetBytes(int64(pages) * 4096)
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 1))
+			page := make([]byte, 4096)
+			for left.Add(-1) >= 0 {
+				if _, err := m.Update(ctx, func(tx *txn.Tx) error {
+					v, err := tx.Volume("bench")
+					if err != nil {
+						return err
+					}
+					for range pages {
+						binary.LittleEndian.PutUint64(page, rng.Uint64())
+						if err := v.WritePage(rng.Uint64N(volumePages), page); err != nil {
+							return err
+						}
+					}
+					return nil
+				}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	s := m.Stats()
+	b.ReportMetric(float64(s.Commits)/float64(s.Groups), "commits/group")
+}
+
+func fill(b *testing.B, m *txn.Manager, pages uint64) {
+	b.Helper()
+	ctx := context.Background()
+	_, err := m.Update(ctx, func(tx *txn.Tx) error {
+		v, err := tx.CreateVolume("bench", txn.VolumeOptions{})
+		if err != nil {
+			return err
+		}
+		page := make([]byte, 4096)
+		for no := range pages {
+			binary.LittleEndian.PutUint64(page, no+1)
+			if err := v.WritePage(no, page); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := m.Checkpoint(ctx); err != nil {
+		b.Fatal(err)
+	}
+}
