@@ -88,3 +88,79 @@ func fill(b *testing.B, m *txn.Manager, pages uint64) {
 		b.Fatal(err)
 	}
 }
+
+// BenchmarkBegin begins and ends a read transaction: it must cost the same
+// whatever the store holds.
+func BenchmarkBegin(b *testing.B) {
+	for _, c := range []struct{ volumes, pages int }{{1, 1}, {1, 1_000_000}, {10_000, 1}} {
+		b.Run(fmt.Sprintf("volumes=%d/pages=%d", c.volumes, c.pages), func(b *testing.B) {
+			m := storeOf(b, c.volumes, c.pages)
+			ctx := context.Background()
+			b.ReportAllocs()
+			for b.Loop() {
+				tx, err := m.Begin(ctx, txn.TxOptions{ReadOnly: true})
+				if err != nil {
+					b.Fatal(err)
+				}
+				tx.Rollback()
+			}
+		})
+	}
+}
+
+// BenchmarkReadPage reads random pages of 64 MiB in one transaction.
+func BenchmarkReadPage(b *testing.B) {
+	m := storeOf(b, 1, 16<<10)
+	tx, err := m.Begin(context.Background(), txn.TxOptions{ReadOnly: true, Timeout: 1 << 40})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tx.Rollback()
+	v, err := tx.Volume("v0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	page := make([]byte, 4096)
+	rng := rand.New(rand.NewPCG(1, 2))
+	b.SetBytes(4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := v.ReadPage(rng.Uint64N(16<<10), page); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func storeOf(b *testing.B, volumes, pages int) *txn.Manager {
+	b.Helper()
+	ctx := context.Background()
+	m, _, err := txn.Open(b.TempDir(), txn.Options{Create: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { m.Close() })
+	page := make([]byte, 4096)
+	for first := 0; first < volumes; first += 1000 {
+		if _, err := m.Update(ctx, func(tx *txn.Tx) error {
+			for i := first; i < min(first+1000, volumes); i++ {
+				v, err := tx.CreateVolume(fmt.Sprintf("v%d", i), txn.VolumeOptions{})
+				if err != nil {
+					return err
+				}
+				for no := range pages {
+					binary.LittleEndian.PutUint64(page, uint64(no)+1)
+					if err := v.WritePage(uint64(no), page); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := m.Checkpoint(ctx); err != nil {
+		b.Fatal(err)
+	}
+	return m
+}

@@ -65,7 +65,7 @@ type Log struct {
 	batch   tidwall.Batch
 
 	mu       sync.Mutex            // never held over a system call; guards:
-	failed   error                 // the first failure, wrapped in ErrPoisoned
+	failed   error                 // the first failure, wrapped in ErrPoisoned, or fs.ErrClosed
 	end      Position              // the last entry sequenced
 	appended LSN                   // the last entry written
 	open     *Group                // that the sequencer adds to
@@ -114,6 +114,10 @@ func (l *Log) Prepare(first LSN) (Generation, error) {
 	g.first = first
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.failed != nil { // closed meanwhile
+		g.close()
+		return Generation{}, l.failed
+	}
 	l.prepared[id] = g
 	return Generation{ID: id, First: first}, nil
 }
@@ -374,7 +378,8 @@ func (l *Log) release() {
 	}
 }
 
-// Poisoned is nil, or wraps ErrPoisoned and the first failure.
+// Poisoned is nil, or wraps ErrPoisoned and the first failure; after Close, or
+// fs.ErrClosed.
 func (l *Log) Poisoned() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -19,6 +19,7 @@ type Frozen struct {
 	lineages []*lineageRecord // those with nodes or images that are not in the heap
 	births   births
 	deaths   deaths
+	left     []deadImage // died in the log, before the snapshot
 }
 
 // Freeze prepares the snapshot that Cut has just returned for a checkpoint:
@@ -39,7 +40,7 @@ func (d *Draft) Freeze(s *Snapshot) (*Frozen, error) {
 	f.births, d.births = d.births, births{}
 	f.deaths, d.deaths = d.deaths, deaths{}
 	// What an earlier attempt moved and has died since.
-	f.deaths.follow(f.births.moved)
+	f.left = f.deaths.follow(f.births.moved)
 	if f.births.moved == nil {
 		f.births.moved = make(pagetree.Moved)
 	}
@@ -69,6 +70,7 @@ func (d *Draft) Thaw(f *Frozen) {
 	d.births.nodes = append(f.births.nodes, d.births.nodes...)
 	d.births.images = f.births.images
 	d.births.moved = f.births.moved
+	d.deaths.inLog = append(f.left, d.deaths.inLog...)
 }
 
 // Write makes a frozen snapshot durable: images that lie in the log, newest
@@ -180,14 +182,18 @@ func (d *Draft) Rebase(f *Frozen) error {
 	d.cat = d.cat.Rebase(clean, nodes)
 	pub := d.store.holds.current()
 	d.store.holds.publish(&Snapshot{Head: pub.Head, store: d.store, cat: pub.cat.Rebase(clean, nodes)})
-	d.deaths.follow(f.births.moved)
+	// What is left was born behind the snapshot: its generation stays.
+	d.deaths.inLog = d.deaths.follow(f.births.moved)
 	return nil
 }
 
 // Bury lets what the checkpoint no longer needs be reused, once a frame that
 // names the manifest record of the checkpoint is durable: from then on no
 // older manifest passes for the newest.
-func (s *Store) Bury(f *Frozen) { s.limbo.bury(f.deaths.runs) }
+func (s *Store) Bury(f *Frozen) {
+	s.limbo.bury(f.deaths.runs)
+	s.logs.moved(f.births.moved, f.left)
+}
 
 func keep(gens []wal.Generation, retain func(wal.Generation) bool) []wal.Generation {
 	kept := make([]wal.Generation, 0, len(gens))

@@ -40,6 +40,7 @@ type DraftVolume struct {
 	draft  *Draft
 	ref    refRecord
 	lin    lineageRecord
+	died   func(node.Dead)
 	loaded bool // its tree's nodes may be the draft's
 	dirty  bool // its records changed
 }
@@ -54,6 +55,7 @@ func (d *Draft) Volume(id wal.VolumeID) (*DraftVolume, error) {
 		return nil, err
 	}
 	v := &DraftVolume{ID: id, Exists: ok, draft: d, ref: ref}
+	v.died = func(x node.Dead) { d.deaths.add(x, v.ref.Attrs.PageSize) }
 	if ok {
 		v.lin = *lin
 	}
@@ -110,8 +112,7 @@ func (v *DraftVolume) Differs(base pagetree.Tree, from, to uint64) (no uint64, d
 // no more than copies of nodes.
 func (v *DraftVolume) Load(pages iter.Seq[uint64], size uint64) error {
 	v.loaded = true
-	d := v.draft
-	e := d.edit(d.Head.LSN + 1)
+	e := v.edit(v.draft.Head.LSN + 1)
 	if err := e.Load(&v.lin.Tree, pages); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (v *DraftVolume) Rename(name string) {
 
 // Delete drops the volume with all its pages.
 func (v *DraftVolume) Delete(lsn wal.LSN) {
-	e := v.draft.edit(lsn)
+	e := v.edit(lsn)
 	e.End(&v.lin.Tree)
 	v.draft.names[v.ref.Attrs.Name] = wal.VolumeID{}
 	v.draft.count--
@@ -146,19 +147,19 @@ func (v *DraftVolume) Delete(lsn wal.LSN) {
 
 // Resize sets the size in pages; pages from there on are gone.
 func (v *DraftVolume) Resize(lsn wal.LSN, pages uint64) {
-	e := v.draft.edit(lsn)
+	e := v.edit(lsn)
 	e.Resize(&v.lin.Tree, pages)
 }
 
 // Set puts page images in place, ascending by page.
 func (v *DraftVolume) Set(lsn wal.LSN, pages iter.Seq2[uint64, pagetree.Entry]) {
-	e := v.draft.edit(lsn)
+	e := v.edit(lsn)
 	e.SetSorted(&v.lin.Tree, pages)
 }
 
 // Discard makes a page absent.
 func (v *DraftVolume) Discard(lsn wal.LSN, no uint64) {
-	e := v.draft.edit(lsn)
+	e := v.edit(lsn)
 	e.Remove(&v.lin.Tree, no)
 }
 
@@ -176,11 +177,13 @@ func (d *Draft) Born(extents ...heap.Extent) { d.births.entries = append(d.birth
 // held the index of an entry.
 func (d *Draft) Died(lsn wal.LSN, e heap.Extent) { d.deaths.addRun(deadRun{e, lsn, lsn}) }
 
-func (d *Draft) edit(lsn wal.LSN) pagetree.Edit {
-	return pagetree.Edit{Epoch: d.epoch, LSN: lsn, Source: d.store.nodes, Dead: d.died}
+// edit changes the volume's tree on behalf of entry lsn.
+func (v *DraftVolume) edit(lsn wal.LSN) pagetree.Edit {
+	return pagetree.Edit{Epoch: v.draft.epoch, LSN: lsn, Source: v.draft.store.nodes, Dead: v.died}
 }
 
-func (d *Draft) died(x node.Dead) { d.deaths.add(x) }
+// died hears of nodes; they are never in the log.
+func (d *Draft) died(x node.Dead) { d.deaths.add(x, 0) }
 
 // Cut ends the group: what was applied since the last Cut becomes a snapshot
 // that shares everything with the draft and that nothing changes any more. An

@@ -1,31 +1,42 @@
 package pagestore
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
 
 // logFiles are the log generations that images are read from. A generation's
 // place in the table is its ordinal in log addresses.
+//
+// A generation that the manifest no longer names is retired. Snapshots taken
+// before the checkpoint was rebased still have addresses in it; until the last
+// of them is released, a table says where its images are in the heap: those
+// that the checkpoint moved, and those that only held snapshots reach, which
+// retire copies. So readers cost slots for what they alone still see, and no
+// file is kept for them.
 type logFiles struct {
-	mu     sync.Mutex
-	table  atomic.Pointer[[]*logFile] // replaced, never changed
-	doomed []doomedLog                // oldest first
+	table atomic.Pointer[[]*logFile] // replaced, never changed
+
+	mu   sync.Mutex     // guards what follows, and replacing the table
+	went pagetree.Moved // where images of named generations went
+	left []deadImage    // images of named generations that died in the log
 }
 
+// logFile is one generation. It is not changed, but replaced when it retires.
 type logFile struct {
-	gen  wal.Generation
-	file vfs.File
-}
-
-// doomedLog is a generation that is closed when no snapshot numbered below
-// until is read any more.
-type doomedLog struct {
-	ordinal uint32
-	until   uint64
+	gen   wal.Generation
+	file  vfs.File       // nil when retired
+	moved pagetree.Moved // when retired
+	until uint64         // when retired: no snapshot from this number on needs it
 }
 
 func (l *logFiles) load() []*logFile {
@@ -35,20 +46,25 @@ func (l *logFiles) load() []*logFile {
 	return nil
 }
 
+// set puts f at an ordinal. Callers hold l.mu.
+func (l *logFiles) set(ordinal int, f *logFile) {
+	table := append([]*logFile(nil), l.load()...)
+	if ordinal == len(table) {
+		table = append(table, nil)
+	}
+	table[ordinal] = f
+	l.table.Store(&table)
+}
+
 // add makes a generation readable and returns its ordinal.
 func (l *logFiles) add(g wal.Generation, f vfs.File) uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	table := append([]*logFile(nil), l.load()...)
-	i := 0
+	table, i := l.load(), 0
 	for i < len(table) && table[i] != nil {
 		i++
 	}
-	if i == len(table) {
-		table = append(table, nil)
-	}
-	table[i] = &logFile{g, f}
-	l.table.Store(&table)
+	l.set(i, &logFile{gen: g, file: f})
 	return uint32(i)
 }
 
@@ -60,67 +76,166 @@ func (l *logFiles) at(ordinal uint32) *logFile {
 	return nil
 }
 
-// doom marks generations for closing once the snapshots that may reach them,
-// those numbered below until, are released.
-func (l *logFiles) doom(gone func(wal.GenID) bool, until uint64) {
+// moved takes note of a checkpoint that was buried: where images went, and
+// which died in the log.
+func (l *logFiles) moved(went pagetree.Moved, left []deadImage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.went == nil {
+		l.went = pagetree.Moved{}
+	}
+	for addr, slot := range went {
+		l.went[addr] = slot
+	}
+	l.left = append(l.left, left...)
+}
+
+// take removes and returns what is known of the images of one generation.
+func (l *logFiles) take(ordinal int) (went pagetree.Moved, left []deadImage) {
+	of := func(addr uint64) bool { o, _ := pagetree.SplitLog(addr); return int(o) == ordinal }
+	went = pagetree.Moved{}
+	for addr, slot := range l.went {
+		if of(addr) {
+			went[addr] = slot
+			delete(l.went, addr)
+		}
+	}
+	kept := l.left[:0]
+	for _, x := range l.left {
+		if of(x.Addr) {
+			left = append(left, x)
+		} else {
+			kept = append(kept, x)
+		}
+	}
+	l.left = kept
+	return went, left
+}
+
+// Tidy retires the log generations that the manifest no longer names, and
+// forgets those retired that no snapshot reads any more.
+func (s *Store) Tidy() error {
+	named := map[wal.GenID]bool{}
+	for _, g := range s.Facts().Generations {
+		named[g.ID] = true
+	}
+	l := &s.logs
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	oldest := s.holds.oldestNumber()
 	for i, f := range l.load() {
-		if f != nil && gone(f.gen.ID) && !l.isDoomed(uint32(i)) {
-			l.doomed = append(l.doomed, doomedLog{uint32(i), until})
+		switch {
+		case f == nil:
+		case f.file == nil && f.until <= oldest:
+			l.set(i, nil)
+		case f.file != nil && !named[f.gen.ID]:
+			if err := s.retire(i, f); err != nil {
+				return fmt.Errorf("pagestore: retire log generation %s: %w", f.gen.ID, err)
+			}
 		}
 	}
+	return nil
 }
 
-func (l *logFiles) isDoomed(ordinal uint32) bool {
-	for _, d := range l.doomed {
-		if d.ordinal == ordinal {
-			return true
-		}
+// retire closes a generation's file, having moved what held snapshots read in
+// it. Callers hold s.logs.mu.
+func (s *Store) retire(ordinal int, f *logFile) error {
+	went, left := s.logs.take(ordinal)
+	until := s.holds.current().number
+	if until <= s.holds.oldestNumber() {
+		s.logs.set(ordinal, nil)
+		return f.file.Close()
 	}
-	return false
+	if err := s.evacuate(f, went, left); err != nil {
+		s.logs.went, s.logs.left = went, append(left, s.logs.left...) // it is tried again
+		return err
+	}
+	s.logs.set(ordinal, &logFile{gen: f.gen, moved: went, until: until})
+	return f.file.Close()
 }
 
-// close closes the doomed generations that no snapshot from number oldest on
-// needs.
-func (l *logFiles) close(oldest uint64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var first error
-	for len(l.doomed) > 0 && l.doomed[0].until <= oldest {
-		table := append([]*logFile(nil), l.load()...)
-		i := l.doomed[0].ordinal
-		if err := table[i].file.Close(); err != nil && first == nil {
-			first = err
+// evacuate copies images that only held snapshots reach to slots, which wait
+// in limbo for the holds.
+func (s *Store) evacuate(f *logFile, went pagetree.Moved, left []deadImage) error {
+	held := s.holds.heldLSNs()
+	t := newTaker(s.heap)
+	var runs []deadRun
+	for _, x := range left {
+		if !heldBetween(held, x.Birth, x.Death) {
+			continue
 		}
-		table[i] = nil
-		l.table.Store(&table)
-		l.doomed = l.doomed[1:]
+		slot, err := s.copyImage(f, x, t)
+		if err != nil {
+			return errors.Join(err, t.batch.Close(), s.heap.ReleaseAll(t.used))
+		}
+		went[x.Addr] = slot
+		runs = append(runs, deadRun{heap.Extent{First: slot, Count: 1}, x.Birth, x.Death})
 	}
-	return first
+	s.limbo.bury(runs)
+	return t.batch.Close()
+}
+
+func (s *Store) copyImage(f *logFile, x deadImage, t *taker) (heap.Slot, error) {
+	_, off := pagetree.SplitLog(x.Addr)
+	image := make([]byte, x.size)
+	if _, err := f.file.ReadAt(image, off); err != nil {
+		return 0, err
+	}
+	slot, err := t.take(heap.ClassFor(len(image)))
+	if err != nil {
+		return 0, err
+	}
+	return slot, s.heap.Write(slot, image)
+}
+
+// readLog reads an image at a log address, wherever it has gone since.
+func (s *Store) readLog(addr uint64, dst []byte) (wal.CorruptError, error) {
+	ordinal, off := pagetree.SplitLog(addr)
+	for {
+		f := s.logs.at(ordinal)
+		if f == nil {
+			return wal.CorruptError{}, fmt.Errorf("pagestore: log generation number %d is not open", ordinal)
+		}
+		if f.file == nil {
+			slot, ok := f.moved[addr]
+			if !ok {
+				return wal.CorruptError{}, fmt.Errorf("pagestore: the image at byte %d of log generation %s, which is retired, was not kept", off, f.gen.ID)
+			}
+			return s.readHeap(slot, dst)
+		}
+		where := wal.CorruptError{File: filepath.Join("wal", f.gen.ID.Path()), Offset: off}
+		_, err := f.file.ReadAt(dst, off)
+		if errors.Is(err, fs.ErrClosed) && s.logs.at(ordinal) != f {
+			continue // it retired meanwhile
+		}
+		if err != nil {
+			err = fmt.Errorf("pagestore: read %d bytes at byte %d of %s: %w", len(dst), off, where.File, err)
+		}
+		return where, err
+	}
 }
 
 // closeAll closes every file; nobody reads any more.
 func (l *logFiles) closeAll() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var first error
+	var errs []error
 	for _, f := range l.load() {
-		if f == nil {
-			continue
-		}
-		if err := f.file.Close(); err != nil && first == nil {
-			first = err
+		if f != nil && f.file != nil {
+			errs = append(errs, f.file.Close())
 		}
 	}
 	l.table.Store(nil)
-	l.doomed = nil
-	return first
+	return errors.Join(errs...)
 }
 
-// pinned is the number of generations kept open for readers only.
-func (l *logFiles) pinned() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.doomed)
+// retired is the number of generations that only held snapshots have addresses
+// in.
+func (l *logFiles) retired() (n int) {
+	for _, f := range l.load() {
+		if f != nil && f.file == nil {
+			n++
+		}
+	}
+	return n
 }

@@ -27,7 +27,13 @@ func (b *births) extents() []heap.Extent {
 type deaths struct {
 	runs     []deadRun
 	subtrees []node.Dead // not walked yet
-	inLog    []node.Dead // images in the log; a checkpoint may have moved them to slots
+	inLog    []deadImage // in the log; a checkpoint may have moved them to slots
+}
+
+// deadImage is an image in the log that a later version replaced.
+type deadImage struct {
+	node.Dead
+	size uint32 // bytes
 }
 
 // deadRun is consecutive slots that died alike.
@@ -36,12 +42,13 @@ type deadRun struct {
 	birth, death wal.LSN
 }
 
-func (d *deaths) add(x node.Dead) {
+// add takes what died in a tree whose pages have that many bytes.
+func (d *deaths) add(x node.Dead, pageSize uint32) {
 	switch {
 	case x.Subtree.Slot != 0:
 		d.subtrees = append(d.subtrees, x)
 	case pagetree.IsLog(x.Addr):
-		d.inLog = append(d.inLog, x)
+		d.inLog = append(d.inLog, deadImage{x, pageSize})
 	default:
 		d.addRun(deadRun{heap.Extent{First: heap.Slot(x.Addr), Count: 1}, x.Birth, x.Death})
 	}
@@ -60,15 +67,19 @@ func (d *deaths) addRun(r deadRun) {
 	d.runs = append(d.runs, r)
 }
 
-// follow names the slots that images which died in the log were moved to. One
-// that was not moved needs no reclaiming: its generation goes as a whole.
-func (d *deaths) follow(moved pagetree.Moved) {
+// follow names the slots that images which died in the log were moved to, and
+// returns those that were not: their generations go as a whole, so they need no
+// reclaiming, but a held snapshot may still read them there.
+func (d *deaths) follow(moved pagetree.Moved) (left []deadImage) {
 	for _, x := range d.inLog {
 		if slot, ok := moved[x.Addr]; ok {
 			d.addRun(deadRun{heap.Extent{First: slot, Count: 1}, x.Birth, x.Death})
+		} else {
+			left = append(left, x)
 		}
 	}
 	d.inLog = nil
+	return left
 }
 
 // before puts what was lost earlier in front.
@@ -89,7 +100,7 @@ func (d *deaths) walk(src node.Source) error {
 			if err != nil {
 				return fmt.Errorf("walk what was dropped: %w", err)
 			}
-			d.add(x)
+			d.add(x, 0) // nothing that a checkpoint wrote is in the log
 		}
 	}
 	return nil

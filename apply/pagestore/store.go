@@ -164,17 +164,6 @@ func (s *Store) Release(snap *Snapshot) (freed bool) { return s.holds.release(sn
 // returns the ordinal under which log addresses name it. The store closes f.
 func (s *Store) AddLog(g wal.Generation, f vfs.File) (ordinal uint32) { return s.logs.add(g, f) }
 
-// Tidy closes the log generations that the manifest no longer names and no
-// snapshot reads any more.
-func (s *Store) Tidy() error {
-	named := map[wal.GenID]bool{}
-	for _, g := range s.Facts().Generations {
-		named[g.ID] = true
-	}
-	s.logs.doom(func(id wal.GenID) bool { return !named[id] }, s.holds.current().number)
-	return s.logs.close(s.holds.oldestNumber())
-}
-
 // ReadImage reads the image at an entry's address into dst, whose length is
 // the page size, and verifies that it is page no (promise 9).
 func (s *Store) ReadImage(no uint64, e pagetree.Entry, dst []byte) error {
@@ -192,21 +181,15 @@ func (s *Store) ReadImage(no uint64, e pagetree.Entry, dst []byte) error {
 
 // readImage also says where the image is, for the error if it is wrong.
 func (s *Store) readImage(addr uint64, dst []byte) (wal.CorruptError, error) {
-	if !pagetree.IsLog(addr) {
-		slot := heap.Slot(addr)
-		file, off := s.heap.Where(slot)
-		return wal.CorruptError{File: file, Offset: off}, s.heap.ReadSlot(slot, dst)
+	if pagetree.IsLog(addr) {
+		return s.readLog(addr, dst)
 	}
-	ordinal, off := pagetree.SplitLog(addr)
-	f := s.logs.at(ordinal)
-	if f == nil {
-		return wal.CorruptError{}, fmt.Errorf("pagestore: log generation number %d is not open", ordinal)
-	}
-	where := wal.CorruptError{File: filepath.Join("wal", f.gen.ID.Path()), Offset: off}
-	if _, err := f.file.ReadAt(dst, off); err != nil {
-		return where, fmt.Errorf("pagestore: read %d bytes at byte %d of %s: %w", len(dst), off, where.File, err)
-	}
-	return where, nil
+	return s.readHeap(heap.Slot(addr), dst)
+}
+
+func (s *Store) readHeap(slot heap.Slot, dst []byte) (wal.CorruptError, error) {
+	file, off := s.heap.Where(slot)
+	return wal.CorruptError{File: file, Offset: off}, s.heap.ReadSlot(slot, dst)
 }
 
 // Reserve makes room, written before, for what a checkpoint of the draft's
@@ -229,7 +212,7 @@ type Stats struct {
 	Heap        heap.Stats
 	Holds       HoldStats
 	LimboSlots  uint64 // dead, but a held snapshot may reach them
-	PinnedLogs  int    // log generations kept open for readers only
+	RetiredLogs int    // generations of the log that only held snapshots have addresses in
 	Checkpoint  wal.LSN
 	ManifestSeq uint64
 	Store       uuid.UUID
@@ -239,7 +222,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	f := s.Facts()
 	return Stats{
-		Heap: s.heap.Stats(), Holds: s.holds.stats(), LimboSlots: s.limbo.waiting(), PinnedLogs: s.logs.pinned(),
+		Heap: s.heap.Stats(), Holds: s.holds.stats(), LimboSlots: s.limbo.waiting(), RetiredLogs: s.logs.retired(),
 		Checkpoint: f.Checkpoint.LSN, ManifestSeq: f.Seq, Store: f.Store,
 	}
 }

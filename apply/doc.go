@@ -1,0 +1,48 @@
+// Package apply turns what transactions did into the next state of the store,
+// by one function for all who need it: Next, which sequencing uses for a
+// transaction that is about to be logged and recovery for one that was.
+//
+// # Use
+//
+// A Change says what a transaction does to one volume. Prepare reads what
+// applying needs and may fail; the Plan it returns has changed nothing.
+// Plan.Apply makes the changes in memory and cannot fail, so a transaction is
+// refused before it leaves a trace or not at all. Next is both.
+//
+//	plan, err := apply.Prepare(draft, lsn, changes) // conflicts, unreadable nodes
+//	results := plan.Apply(body.Addr)                // the logical tips move
+//
+// Between the two the sequencer encodes the entry: its states before, its
+// normalised discards and its size are known from Plan.Results, and only the
+// resulting states, which have a fixed size, are filled in after Apply.
+//
+// Entry applies an entry of the log. It makes the same Changes of the entry's
+// sections, and checks what the entry says against what is here.
+//
+// # Guarantees
+//
+//   - Entries apply strictly in the order of LSNs; one that was applied is
+//     skipped (promise 3).
+//   - Before anything changes these are checked: LSN, previous hash, timeline,
+//     rising time; for each section the expected tip and state, the base, the
+//     previous change and seq of the ref, the normalised discards. After
+//     Apply, in memory, the resulting state. A mismatch is a *MismatchError;
+//     the draft it left is dropped, and nothing of it was published.
+//   - What is reserved for later versions (range entries, refs other than a
+//     volume's current tip, encodings) is ErrUnsupported, never ignored.
+//
+// # Where the bytes are
+//
+// An entry's locators are offsets in its body. Body says what a locator means
+// on this disk: InLog for a body inline in the log, InHeap for one in slots.
+// Changes carry offsets, and the address is asked for when the page is put into
+// the tree; so the sequencer may decide where a body lies as late as it likes.
+//
+// # Discards
+//
+// The discards of an entry are normalised: every page of the base, below the
+// resulting size, that is absent from the result, as maximal ascending runs.
+// What a Truncate dropped below a size that grew again is among them. So the
+// delta's identity depends on the two states, not on how a transaction got from
+// one to the other.
+package apply

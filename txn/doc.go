@@ -1,0 +1,74 @@
+// Package txn is Quire's manager: atomic, serializable transactions over many
+// volumes of pages, committed through a write-ahead log, on a store that
+// recovers by itself.
+//
+// # Use
+//
+//	m, rep, err := txn.Open(dir, txn.Options{Create: true}) // rep: what recovery did
+//	c, err := m.Update(ctx, func(tx *txn.Tx) error { ... }) // retries conflicts until ctx ends
+//	err = m.View(ctx, func(tx *txn.Tx) error { ... })       // one snapshot of everything
+//	err = m.Close()
+//
+// The package's example is a whole program. Begin and Tx.Commit are there for
+// those who cannot use a closure; Rollback may always be deferred. A Manager is
+// used by any number of goroutines, a Tx by one at a time. One process has a
+// store open for writing; others look at it with package recovery's View.
+//
+// # Guarantees
+//
+//   - All or nothing, across all volumes a transaction touches. After Commit
+//     returns nil, every transaction begun later sees it (promise 11), and at
+//     the default durability it survives a power cut (promise 5).
+//   - Serializable by default: pages read, sizes, names found or not found, and
+//     iterated ranges with their holes must all still be so when the transaction
+//     is sequenced; the first committer wins, the other gets a *ConflictError
+//     that names volume and page (promise 10). TxOptions.Isolation relaxes it to
+//     snapshot isolation. A read-only transaction never conflicts, never waits
+//     for a writer and writes nothing.
+//   - A transaction may be far larger than memory: past Options.StageBytes its
+//     pages are staged on disk, where they stay when it commits.
+//   - A failed write or sync at or past the commit point stops all writing for
+//     good (promise 6): *PoisonedError says why, and by how much what is visible
+//     exceeds what is durable. Reads go on. Reopening recovers.
+//   - An unknown outcome is an *UnknownError, never a guess.
+//   - Everything is bounded (promise 12): see Options. Commits are slowed
+//     gradually, then held, when checkpoints fall behind; a transaction past its
+//     deadline is rolled back, so that an abandoned one pins nothing for ever.
+//
+// # The walk of a commit
+//
+//	Begin -> Stage* -> Seal -> Sequence -> Append ==(commit point)== Publish -> Release
+//
+//	step      goroutine  does                                                   if it fails
+//	Begin     caller     holds the published snapshot: O(1)                     nothing happened
+//	Stage     caller     private copies, in memory or in slots                  this write is refused
+//	Seal      caller     hashes images, puts many of them in their final place, rolled back
+//	                     reads the tree nodes that sequencing needs
+//	Sequence  caller     under one mutex, in memory: compares what was read     rolled back, no trace:
+//	                     with the logical tips, applies the changes to them,    conflict, too large,
+//	                     encodes the record into the open group                 no space
+//	Append    flusher    one write for the group's records; log and heap        unknown; the manager
+//	                     synced in parallel                                     is poisoned
+//	Publish   flusher    one pointer: the group's snapshot; wakes its members   -
+//	Release   caller     drops hold and stage                                   cannot fail the commit
+//
+// While one group is synced the next is sequenced. Groups become durable in
+// order. Logical tips are those of all sequenced entries, published ones those
+// of all groups written.
+//
+// # Who runs
+//
+// Three goroutines belong to a Manager, and Close waits for them:
+//
+//   - the flusher appends, syncs and publishes groups, and freezes and rebases
+//     the store for a checkpoint between two of them;
+//   - the keeper writes checkpoints, frees slots and rolls back transactions
+//     past their deadline;
+//   - the preparer makes the next log generation and written heap space ready
+//     ahead of need.
+//
+// # Assumptions
+//
+// Those of package vfs about the disk. The clock may jump: times in entries
+// rise regardless, and nothing else depends on it but deadlines.
+package txn
