@@ -26,12 +26,11 @@ type Findings struct {
 // valid, without changing a byte or taking a lock. Errors: fs.ErrNotExist,
 // wal.ErrCorrupt, wal.ErrVersion.
 func Examine(fsys vfs.FS, dir string) (*Findings, error) {
-	f := &Findings{}
-	var err error
-	if f.Facts, f.Manifest, err = manifest.Load(fsys, dir); err != nil {
+	for _, err := range strangers(fsys, dir) {
 		return nil, err
 	}
-	if err := checkNames(fsys, dir); err != nil {
+	f := &Findings{}
+	if err := f.load(fsys, dir); err != nil {
 		return nil, err
 	}
 	if err := f.checkUnnamed(fsys, dir); err != nil {
@@ -41,47 +40,48 @@ func Examine(fsys vfs.FS, dir string) (*Findings, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Scan, err = wal.Scan(wal.ScanInput{
-		FS: fsys, Dir: filepath.Join(dir, "wal"), Generations: f.Facts.Generations,
-		Checkpoint: f.Facts.Checkpoint.LSN, CheckpointHash: f.Facts.Checkpoint.Hash,
-		Timeline: f.Facts.Timeline, Epoch: f.Facts.Epoch, Clean: f.Facts.Clean, ManifestSeq: f.Facts.Seq,
-		CheckImages: func(rec *wal.Record) error { return checkImages(h, rec) },
-	})
+	err = f.scan(fsys, dir, func(rec *wal.Record) error { return checkImages(h, rec) })
 	return f, errors.Join(err, h.Close())
 }
 
-func openHeap(fsys vfs.FS, dir string, facts manifest.Facts) (*heap.Heap, error) {
-	return heap.Open(heap.Options{FS: fsys, Dir: filepath.Join(dir, "heap"), Store: facts.Store, ReadOnly: true}, facts.Heap)
-}
-
-// checkNames refuses names in the store's directory that are none of its own:
-// whoever put them there may have put others in the place of files.
-func checkNames(fsys vfs.FS, dir string) error {
-	known := []string{LockName, manifest.Name, manifest.Name + ".tmp", "wal", "heap", "quarantine"}
-	if err := onlyNames(fsys, dir, "", func(name string) bool { return slices.Contains(known, name) }); err != nil {
-		return err
-	}
-	return onlyNames(fsys, filepath.Join(dir, "wal"), "wal", func(name string) bool {
-		_, err := wal.ParseGenID(name)
-		return err == nil
-	})
-}
-
-func onlyNames(fsys vfs.FS, dir, below string, known func(string) bool) error {
-	entries, err := fsys.ReadDir(dir)
+// load reads the manifest. One that is missing beside a log or a heap was lost.
+func (f *Findings) load(fsys vfs.FS, dir string) (err error) {
+	f.Facts, f.Manifest, err = manifest.Load(fsys, dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return errors.Join(remains(fsys, dir), err)
 	}
+	return err
+}
+
+// remains is a *wal.CorruptError when a directory without a manifest holds
+// anything else that is no store's beginning.
+func remains(fsys vfs.FS, dir string) error {
+	entries, err := fsys.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if !known(e.Name) {
-			return &wal.CorruptError{File: filepath.Join(below, e.Name), Offset: -1,
-				Reason: "it is not a file of this store; nothing was changed, move it away"}
+		if e.Name != LockName && e.Name != manifest.Name+".tmp" {
+			return &wal.CorruptError{File: manifest.Name, Offset: -1,
+				Reason: fmt.Sprintf("it is missing, but %s is there: a store that lost its manifest, or not a place for one; nothing was changed", e.Name)}
 		}
 	}
 	return nil
+}
+
+// scan decides what of the log is valid.
+func (f *Findings) scan(fsys vfs.FS, dir string, check func(*wal.Record) error) (err error) {
+	f.Scan, err = wal.Scan(wal.ScanInput{
+		FS: fsys, Dir: filepath.Join(dir, "wal"), Generations: f.Facts.Generations,
+		Checkpoint: f.Facts.Checkpoint.LSN, CheckpointHash: f.Facts.Checkpoint.Hash,
+		Timeline: f.Facts.Timeline, Epoch: f.Facts.Epoch, Clean: f.Facts.Clean, ManifestSeq: f.Facts.Seq,
+		CheckImages: check,
+	})
+	return err
+}
+
+func openHeap(fsys vfs.FS, dir string, facts manifest.Facts) (*heap.Heap, error) {
+	return heap.Open(heap.Options{FS: fsys, Dir: filepath.Join(dir, "heap"), Store: facts.Store, ReadOnly: true}, facts.Heap)
 }
 
 // checkUnnamed looks at log generations that the manifest does not name. They

@@ -152,7 +152,7 @@ func (r *opening) create() error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := r.refuseRemains(); err != nil {
+	if err := remains(r.o.FS, r.o.Dir); err != nil {
 		return err
 	}
 	if !r.o.Create {
@@ -170,21 +170,6 @@ func (r *opening) create() error {
 const heapFileBytes = 1 << 30
 
 func (r *opening) path(name string) string { return filepath.Join(r.o.Dir, name) }
-
-// refuseRemains refuses to make a store over what is left of one.
-func (r *opening) refuseRemains() error {
-	entries, err := r.o.FS.ReadDir(r.o.Dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name != LockName && e.Name != manifest.Name+".tmp" {
-			return &wal.CorruptError{File: manifest.Name, Offset: -1,
-				Reason: fmt.Sprintf("it is missing, but %s is there: a store that lost its manifest, or not a place for one; nothing was changed", e.Name)}
-		}
-	}
-	return nil
-}
 
 func (r *opening) newUUID() uuid.UUID {
 	if r.o.Random == nil {

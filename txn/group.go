@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -218,6 +217,9 @@ func (m *Manager) append(g *group) error {
 	if err := g.imageErr.get(); err != nil {
 		return err
 	}
+	if g.heap {
+		m.store.Heap().StartSync()
+	}
 	if g.log != nil {
 		m.wal.SetManifest(m.store.ManifestSeq())
 		if err := m.wal.Append(g.log, m.durable()); err != nil {
@@ -241,21 +243,23 @@ func (m *Manager) append(g *group) error {
 	return m.bury(g)
 }
 
-// syncAll makes everything appended durable: log and heap in parallel.
+// syncAll makes everything appended durable: the log, then the heap, whose
+// write-out has been started before. That takes less time than two goroutines
+// do: on few cores the second waits for a processor longer than for the disk.
 func (m *Manager) syncAll() error {
-	if !m.unsynced.heap {
-		if err := m.wal.Sync(); err != nil {
-			return err
-		}
-	} else {
-		heapErr := make(chan error, 1)
-		go func() { heapErr <- m.store.Heap().Sync() }()
-		if err := errors.Join(m.wal.Sync(), <-heapErr); err != nil {
+	if m.unsynced.last == m.durable() {
+		return nil
+	}
+	if err := m.wal.Sync(); err != nil {
+		return err
+	}
+	m.stats.syncs.Add(1)
+	if m.unsynced.heap {
+		if err := m.store.Heap().Sync(); err != nil {
 			return err
 		}
 		m.stats.syncs.Add(1)
 	}
-	m.stats.syncs.Add(1)
 	m.unsynced.heap = false
 	m.setDurable(m.unsynced.last)
 	return nil

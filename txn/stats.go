@@ -33,6 +33,7 @@ type Stats struct {
 	OpenTxs           int
 	Checkpoints       uint64
 	CheckpointsFailed uint64
+	Checkpointing     bool   // one is under way
 	SinceCheckpoint   int64  // bytes of log, payload beside it counted a quarter
 	Poisoned          string // why nothing is written any more; empty while all is well
 	Pages             pagestore.Stats
@@ -47,7 +48,7 @@ func (m *Manager) Stats() Stats {
 		Syncs: m.stats.syncs.Load(), Expired: m.stats.expired.Load(),
 		PayloadBytes: m.stats.payload.Load(), LogBytes: m.stats.logBytes.Load(), StagedBytes: m.area.Bytes(),
 		OpenTxs: m.open.len(), Checkpoints: m.stats.checkpoints.Load(), CheckpointsFailed: m.stats.checkpointsBad.Load(),
-		SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
+		Checkpointing: !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
 	}
 	if err := m.poisoned(); err != nil {
 		s.Poisoned = err.Error()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -147,7 +148,8 @@ func (s *Store) retire(ordinal int, f *logFile) error {
 		return f.file.Close()
 	}
 	if err := s.evacuate(f, went, left); err != nil {
-		s.logs.went, s.logs.left = went, append(left, s.logs.left...) // it is tried again
+		maps.Copy(went, s.logs.went) // it is tried again
+		s.logs.went, s.logs.left = went, append(left, s.logs.left...)
 		return err
 	}
 	s.logs.set(ordinal, &logFile{gen: f.gen, moved: went, until: until})

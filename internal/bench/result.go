@@ -46,16 +46,15 @@ type Side struct {
 
 // Round is the transactions/s of one turn of each.
 type Round struct {
-	Engine      float64 `json:"engine"`
-	Grown       float64 `json:"floor_grown"`
-	Written     float64 `json:"floor_written"`
-	Checkpoints uint64  `json:"-"`
+	Engine  float64 `json:"engine"`
+	Grown   float64 `json:"floor_grown"`
+	Written float64 `json:"floor_written"`
 }
 
 func (r *run) result(stats txn.Stats) *Result {
 	res := &Result{
 		Writers: r.c.Writers, Pages: r.c.Pages, PageSize: r.c.PageSize, VolumeBytes: r.c.volumePages() * uint64(r.c.PageSize),
-		Rounds: r.rounds, Checkpoints: r.rounds[len(r.rounds)-1].Checkpoints,
+		Rounds: r.rounds, Checkpoints: r.checkpoints,
 		CommitsPerGroup: ratio(float64(stats.Commits), float64(stats.Groups)),
 		Device:          r.meter.Device, DeviceSource: r.meter.Source, Filesystem: r.meter.Filesystem,
 	}

@@ -70,13 +70,14 @@ type subject interface {
 
 // run is a measurement under way.
 type run struct {
-	c      Config
-	meter  *Meter
-	eng    *engine
-	floors [2]*floor // grown, written
-	loads  []*load
-	sides  [3]tally // engine, grown, written
-	rounds []Round
+	c           Config
+	meter       *Meter
+	eng         *engine
+	floors      [2]*floor // grown, written
+	loads       []*load
+	sides       [3]tally // engine, grown, written
+	rounds      []Round
+	checkpoints uint64 // in the measured rounds
 }
 
 // tally is what one subject did in its slices.
@@ -156,7 +157,7 @@ func (r *run) measure(ctx context.Context) error {
 			return err
 		}
 	}
-	r.rounds[len(r.rounds)-1].Checkpoints = r.eng.m.Stats().Checkpoints - before
+	r.checkpoints = r.eng.m.Stats().Checkpoints - before
 	r.c.progress("measure", uint64(r.c.Measure), uint64(r.c.Measure))
 	return nil
 }

@@ -5,6 +5,7 @@ package vfs
 import (
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -54,7 +55,7 @@ func lock(fd int) (inode, error) {
 	if held.files[id] {
 		return inode{}, unix.EWOULDBLOCK
 	}
-	if err := flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := flockPastLookers(fd); err != nil {
 		return inode{}, err
 	}
 	if held.files == nil {
@@ -62,6 +63,18 @@ func lock(fd int) (inode, error) {
 	}
 	held.files[id] = true
 	return id, nil
+}
+
+// flockPastLookers takes the lock. LockHolder of another process has it for
+// microseconds, shared; that is no reason to refuse.
+func flockPastLookers(fd int) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EWOULDBLOCK || wait > 8*time.Millisecond {
+			return err
+		}
+		time.Sleep(wait)
+	}
 }
 
 // unlock releases explicitly before it closes: a child process between fork

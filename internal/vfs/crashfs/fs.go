@@ -285,6 +285,23 @@ func (f *FS) Lock(name, owner string) (release func() error, err error) {
 	return sync.OnceValue(func() error { return f.unlock(locked) }), nil
 }
 
+// LockHolder says who holds a lock, as the disk's does.
+func (f *FS) LockHolder(name string) (owner string, held bool, err error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n, err := f.look(Open, name)
+	if err == syscall.ENOENT {
+		return "", false, nil
+	}
+	if err != nil || !f.locks[n] {
+		return "", false, wrap(Open, name, err)
+	}
+	text := f.nodes[n].file.last().seen
+	b := make([]byte, text.size)
+	text.readAt(b, 0)
+	return string(b), true, nil
+}
+
 // lockFile finds the file of a lock, or makes it.
 func (f *FS) lockFile(name string) (found id, err error) {
 	found, err = f.look(Open, name)
