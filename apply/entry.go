@@ -101,7 +101,8 @@ func changesOf(e *wal.Entry, body Body) ([]Change, error) {
 	changes := make([]Change, len(e.Sections))
 	for i := range e.Sections {
 		s := &e.Sections[i]
-		if s.Ref.Name != "" || (s.Base.LSN != 0 && s.Base.Ref != s.Ref) || s.Base.LSN != s.Expect.LSN {
+		del := s.Action == wal.ActionDelete // has no base
+		if s.Ref.Name != "" || (s.Base.LSN != 0 && s.Base.Ref != s.Ref) || (!del && s.Base.LSN != s.Expect.LSN) {
 			return nil, fmt.Errorf("section %d sets a ref that is not a volume's current tip: %w", i, ErrUnsupported)
 		}
 		images, err := imagesOf(s, body)
@@ -113,7 +114,7 @@ func changesOf(e *wal.Entry, body Body) ([]Change, error) {
 			cut = s.Result.Pages
 		}
 		changes[i] = Change{
-			Volume: s.Ref.Volume, Create: s.Expect.LSN == 0, Attrs: s.Attrs, Delete: s.Action == wal.ActionDelete,
+			Volume: s.Ref.Volume, Create: s.Expect.LSN == 0, Attrs: s.Attrs, Delete: del,
 			Cut: cut, Size: s.Result.Pages, Exact: true,
 			Discards: slices.Values(s.Delta.Discards), Images: slices.Values(images), Len: len(images),
 		}
@@ -145,7 +146,7 @@ func checkBefore(e *wal.Entry, results []Result) error {
 		switch {
 		case s.Expect.LSN != r.Expect:
 			return bad("expected tip", s.Expect.LSN, r.Expect)
-		case s.Expect.State != r.Before || s.Base.State != r.Before:
+		case s.Expect.State != r.Before || s.Action == wal.ActionSet && s.Base.State != r.Before:
 			return bad("expected state", s.Expect.State, r.Before)
 		case s.PrevChange != r.Expect:
 			return bad("previous change", s.PrevChange, r.Expect)

@@ -65,24 +65,27 @@ func Prepare(d *pagestore.Draft, lsn wal.LSN, changes []Change) (*Plan, error) {
 		draft: d, lsn: lsn, changes: changes,
 		vols: make([]*pagestore.DraftVolume, len(changes)), results: make([]Result, len(changes)),
 	}
-	for i := range changes {
-		if err := p.prepare(i); err != nil {
-			return nil, fmt.Errorf("apply: LSN %d: volume %s: %w", lsn, changes[i].Volume, err)
+	// All volumes first: a name may be free because a later change frees it.
+	for _, step := range []func(int) error{p.find, p.prepare} {
+		for i := range changes {
+			if err := step(i); err != nil {
+				return nil, fmt.Errorf("apply: LSN %d: volume %s: %w", lsn, changes[i].Volume, err)
+			}
 		}
 	}
 	return p, nil
 }
 
-func (p *Plan) prepare(i int) error {
-	c, r := &p.changes[i], &p.results[i]
-	v, err := p.draft.Volume(c.Volume)
-	if err != nil {
-		return err
-	}
+func (p *Plan) find(i int) (err error) {
+	p.vols[i], err = p.draft.Volume(p.changes[i].Volume)
+	return err
+}
+
+func (p *Plan) prepare(i int) (err error) {
+	c, r, v := &p.changes[i], &p.results[i], p.vols[i]
 	if err := p.checkExistence(c, v); err != nil {
 		return err
 	}
-	p.vols[i] = v
 	r.Before, r.Expect, r.Seq = v.State(), v.Tip(), v.Seq()+1
 	if c.Delete {
 		return nil
@@ -116,7 +119,7 @@ func (p *Plan) checkExistence(c *Change, v *pagestore.DraftVolume) error {
 // frees reports whether a change of the plan gives up a name.
 func (p *Plan) frees(name string) bool {
 	for i, v := range p.vols {
-		if v == nil || v.Attrs().Name != name {
+		if !v.Exists || v.Attrs().Name != name {
 			continue
 		}
 		c := &p.changes[i]

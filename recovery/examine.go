@@ -26,8 +26,8 @@ type Findings struct {
 // valid, without changing a byte or taking a lock. Errors: fs.ErrNotExist,
 // wal.ErrCorrupt, wal.ErrVersion.
 func Examine(fsys vfs.FS, dir string) (*Findings, error) {
-	for _, err := range strangers(fsys, dir) {
-		return nil, err
+	if found := strangers(fsys, dir); len(found) > 0 {
+		return nil, found[0]
 	}
 	f := &Findings{}
 	if err := f.load(fsys, dir); err != nil {

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -188,7 +189,20 @@ func (r *opening) examine() (err error) {
 	rep := &r.out.Report
 	rep.Clean, rep.Checkpoint, rep.Last = r.facts.Clean != 0, r.facts.Checkpoint.LSN, r.found.Scan.Last
 	rep.Cut, rep.TornManifest = r.found.Scan.Cut, r.found.Manifest.TornBytes
-	return nil
+	return rehearse(r.o.FS, r.o.Dir, r.found)
+}
+
+// rehearse replays the log in memory and forgets the result, so that a node
+// that cannot be read, or an entry that does not fit, refuses the store before
+// a byte of it was changed (promise 8). It costs what replay does, a tenth of
+// a second for 256 MiB of log.
+func rehearse(fsys vfs.FS, dir string, found *Findings) error {
+	l, err := openLook(fsys, dir, found)
+	if err != nil {
+		return err
+	}
+	_, err = l.replay(context.Background(), found.Scan.Last, nil)
+	return errors.Join(err, l.close())
 }
 
 // openStore writes the manifest anew, since what the page cache showed of it

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -128,7 +129,7 @@ func (m *Manager) runCheckpoint() error {
 	lsn, before := c.f.Snap.LSN(), m.store.Facts().Generations
 	if err := m.store.Write(c.f, func(g wal.Generation) bool { return !g.Sealed || g.Last > lsn }); err != nil {
 		m.pressure.add(behind)
-		if m.store.Poisoned() != nil {
+		if m.store.Poisoned() != nil || errors.Is(err, manifest.ErrPoisoned) {
 			m.poison(err)
 		}
 		c.enter(ckAbandoned)

@@ -3,7 +3,6 @@ package txn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -168,9 +167,8 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if len(o.Message) > wal.MaxExtensionBytes || len(o.Metadata) > wal.MaxExtensionBytes {
-		return nil, fmt.Errorf("txn: message of %d or metadata of %d bytes, at most %d: %w",
-			len(o.Message), len(o.Metadata), wal.MaxExtensionBytes, wal.ErrTooLarge)
+	if err := o.validate(); err != nil {
+		return nil, err
 	}
 	if !o.ReadOnly {
 		if err := m.poisoned(); err != nil {
@@ -185,10 +183,11 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 		m: m, id: wal.TxnID(m.newUUID()), opts: o, ctx: ctx, deadline: m.opts.Now().Add(timeout),
 		names: map[string]*Volume{}, nameRead: map[string]wal.VolumeID{},
 	}
-	if err := m.open.add(tx); err != nil {
+	tx.snap = m.store.Acquire()
+	if err := m.open.add(tx); err != nil { // from here on it may expire
+		m.release(tx.snap)
 		return nil, err
 	}
-	tx.snap = m.store.Acquire()
 	return tx, nil
 }
 

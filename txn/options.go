@@ -30,7 +30,7 @@ type Options struct {
 	// GenerationBytes is the size of a file of the log: 16 MiB when zero.
 	GenerationBytes int64
 	// InlineBytes is how much payload of a group of commits, in bytes, lies in
-	// the log instead of in the heap: 32 KiB when zero.
+	// the log instead of in the heap: 8 KiB when zero.
 	InlineBytes int
 	// CacheBytes bounds the cache of tree nodes: 32 MiB when zero.
 	CacheBytes int64
@@ -68,7 +68,7 @@ func (o Options) withDefaults() (Options, error) {
 	set((*int64)(&o.TxTimeout), int64(5*time.Minute))
 	set((*int64)(&o.SyncEvery), int64(100*time.Millisecond))
 	if o.InlineBytes == 0 {
-		o.InlineBytes = 32 << 10
+		o.InlineBytes = 8 << 10
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS()
@@ -79,11 +79,16 @@ func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.TxTimeout < 0, o.SyncEvery < 0:
 		return o, fmt.Errorf("txn: options: a bound is negative: %+v", o)
+	case o.GenerationBytes < wal.MinGenerationBytes || o.GenerationBytes > maxGenerationBytes:
+		return o, fmt.Errorf("txn: options: GenerationBytes is %d, from %d to %d", o.GenerationBytes, wal.MinGenerationBytes, maxGenerationBytes)
 	case o.InlineBytes > 512<<10:
 		return o, fmt.Errorf("txn: options: InlineBytes is %d, at most %d", o.InlineBytes, 512<<10)
 	}
 	return o, nil
 }
+
+// maxGenerationBytes bounds what is written ahead of the first commit.
+const maxGenerationBytes = 1 << 30
 
 // Isolation is what a transaction is protected from.
 type Isolation uint8
@@ -121,6 +126,17 @@ type TxOptions struct {
 	Message string
 	// Metadata is the embedder's, kept in the log. At most 64 KiB.
 	Metadata []byte
+}
+
+func (o TxOptions) validate() error {
+	switch {
+	case len(o.Message) > wal.MaxExtensionBytes || len(o.Metadata) > wal.MaxExtensionBytes:
+		return fmt.Errorf("txn: message of %d or metadata of %d bytes, at most %d: %w",
+			len(o.Message), len(o.Metadata), wal.MaxExtensionBytes, wal.ErrTooLarge)
+	case o.Isolation > Snapshot, o.Durability > Buffered, o.Timeout < 0:
+		return fmt.Errorf("txn: transaction options: isolation %d, durability %d, timeout %v: one of them does not exist", o.Isolation, o.Durability, o.Timeout)
+	}
+	return nil
 }
 
 // VolumeOptions of a new volume.

@@ -29,7 +29,8 @@ type Tx struct {
 	vols     []*Volume          // opened or created, in that order
 	names    map[string]*Volume // what names mean here; nil for "nothing"
 	nameRead map[string]wal.VolumeID
-	reads    uint // pages read
+	reads    uint  // pages read
+	staged   int64 // bytes of pages staged
 
 	prev, next *Tx // the manager's open transactions; Manager.open.mu
 }
@@ -73,15 +74,26 @@ func (tx *Tx) Volume(name string) (*Volume, error) {
 		return nil, err
 	}
 	if v == nil {
-		return nil, fmt.Errorf("%w: %q", ErrNoVolume, name)
+		return nil, noVolume(name)
 	}
 	return v, nil
+}
+
+// noVolume does not repeat a name that no volume can have.
+func noVolume(name string) error {
+	if err := wal.ValidName(name); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoVolume, err)
+	}
+	return fmt.Errorf("%w: %q", ErrNoVolume, name)
 }
 
 // find is what name means in the transaction, nil for nothing.
 func (tx *Tx) find(name string) (*Volume, error) {
 	if v, ok := tx.names[name]; ok {
 		return v, nil
+	}
+	if wal.ValidName(name) != nil {
+		return nil, nil
 	}
 	id, ok, err := tx.snap.VolumeID(name)
 	if err != nil {
@@ -182,10 +194,10 @@ func (tx *Tx) DeleteVolume(name string) error {
 	defer tx.mu.Unlock()
 	tx.names[name] = nil
 	v.deleted = true
-	if v.pages != nil { // what was staged goes nowhere
-		return v.pages.Truncate(0)
+	if v.pages == nil {
+		return nil
 	}
-	return nil
+	return v.change(func(p *quarantine.Pages) error { return p.Truncate(0) }) // what was staged goes nowhere
 }
 
 // writable finds a volume for a change and leaves the transaction locked.
@@ -195,7 +207,7 @@ func (tx *Tx) writable(name string) (*Volume, error) {
 	}
 	v, err := tx.find(name)
 	if err == nil && v == nil {
-		err = fmt.Errorf("%w: %q", ErrNoVolume, name)
+		err = noVolume(name)
 	}
 	if err != nil {
 		tx.mu.Unlock()
@@ -226,18 +238,22 @@ func (tx *Tx) end(why error) {
 	tx.m.release(tx.snap)
 }
 
-// expire ends the transaction if its deadline has passed. One that is being
-// used at the moment, or commits, is left alone: it ends by itself or is found
-// the next time.
+// expire ends the transaction if its deadline has passed or its context has
+// ended. One that is being used at the moment, or commits, is left alone: it
+// ends by itself or is found the next time.
 func (tx *Tx) expire(now time.Time) (expired bool) {
-	if now.Before(tx.deadline) || !tx.mu.TryLock() {
+	why := tx.ctx.Err()
+	if !now.Before(tx.deadline) {
+		why = ErrExpired
+	}
+	if why == nil || !tx.mu.TryLock() {
 		return false
 	}
 	defer tx.mu.Unlock()
 	if tx.ended != nil {
 		return false
 	}
-	tx.end(ErrExpired)
+	tx.end(why)
 	return true
 }
 
@@ -304,10 +320,19 @@ func (tx *Tx) RollbackTo(sp Savepoint) error {
 		m.v.volumeState = m.s
 		marked[m.v] = true
 	}
-	tx.vols = slices.DeleteFunc(tx.vols, func(v *Volume) bool { return !marked[v] && v.created })
+	tx.vols = slices.DeleteFunc(tx.vols, func(v *Volume) bool {
+		v.deleted = v.deleted || !marked[v] && v.created
+		return !marked[v] && v.created
+	})
 	for _, v := range tx.vols {
 		if !marked[v] {
 			v.volumeState = stateOf(v.base)
+		}
+	}
+	tx.staged = 0
+	for _, v := range tx.vols {
+		if v.pages != nil {
+			tx.staged += int64(v.pages.Len()) * int64(v.attrs.PageSize)
 		}
 	}
 	// What was looked up since is looked up again.

@@ -148,29 +148,38 @@ func (v *Volume) writePage(no uint64, src []byte) error {
 	if no >= wal.MaxPages {
 		return fmt.Errorf("%w: page %d of volume %q, the limit is %d", ErrPageRange, no, v.attrs.Name, uint64(wal.MaxPages))
 	}
-	p := v.tx.pagesFor(v)
-	if int64(p.Len()+1)*int64(v.attrs.PageSize) > v.tx.m.opts.MaxTxBytes {
+	if v.tx.staged+int64(v.attrs.PageSize) > v.tx.m.opts.MaxTxBytes {
 		return fmt.Errorf("txn: write page %d of volume %q: the transaction would have more than %d bytes: %w",
 			no, v.attrs.Name, v.tx.m.opts.MaxTxBytes, wal.ErrTooLarge)
 	}
-	if err := p.Write(no, src); err != nil {
+	if err := v.change(func(p *quarantine.Pages) error { return p.Write(no, src) }); err != nil {
 		return v.wrap("write", no, err)
 	}
 	v.size, v.written = max(v.size, no+1), max(v.written, no+1)
 	return nil
 }
 
+// change changes what is staged of the volume, and counts it.
+func (v *Volume) change(f func(*quarantine.Pages) error) error {
+	p := v.tx.pagesFor(v)
+	before := p.Len()
+	err := f(p)
+	v.tx.staged += int64(p.Len()-before) * int64(v.attrs.PageSize)
+	return err
+}
+
 // DiscardPage makes page no absent: it reads as zeros and takes no space.
-// Pages from the size on are absent already.
+// Pages from the size on are absent already: then the size counts as read.
 func (v *Volume) DiscardPage(no uint64) error {
 	if err := v.useForWriting(); err != nil {
 		return err
 	}
 	defer v.tx.mu.Unlock()
 	if no >= v.size {
+		v.readSize()
 		return nil
 	}
-	return v.wrap("discard", no, v.tx.pagesFor(v).Discard(no))
+	return v.wrap("discard", no, v.change(func(p *quarantine.Pages) error { return p.Discard(no) }))
 }
 
 // Truncate sets the size in pages. What it drops reads as zeros if the volume
@@ -183,7 +192,7 @@ func (v *Volume) Truncate(pages uint64) error {
 	if pages > wal.MaxPages {
 		return fmt.Errorf("%w: %d pages for volume %q, the limit is %d", ErrPageRange, pages, v.attrs.Name, uint64(wal.MaxPages))
 	}
-	if err := v.tx.pagesFor(v).Truncate(pages); err != nil {
+	if err := v.change(func(p *quarantine.Pages) error { return p.Truncate(pages) }); err != nil {
 		return fmt.Errorf("txn: truncate volume %q: %w", v.attrs.Name, err)
 	}
 	v.size, v.exact = pages, true
@@ -205,12 +214,14 @@ func (v *Volume) Pages(from, to uint64) iter.Seq2[Page, error] {
 			v.reads.addRange(from, min(to, v.cut()))
 		}
 		v.reads.size = v.reads.size || !v.exact
-		v.tx.mu.Unlock()
 		buf := make([]byte, v.PageSize())
+		// The lock is held between the yields: the snapshot must not be released
+		// while its nodes are read.
 		for no, err := range v.present(from, to) {
 			if err == nil {
 				err = v.readStaged(no, buf)
 			}
+			v.tx.mu.Unlock()
 			if err != nil {
 				yield(Page{}, fmt.Errorf("txn: iterate volume %q: %w", v.attrs.Name, err))
 				return
@@ -218,7 +229,12 @@ func (v *Volume) Pages(from, to uint64) iter.Seq2[Page, error] {
 			if !yield(Page{no, buf}, nil) {
 				return
 			}
+			if err := v.use(); err != nil {
+				yield(Page{}, err)
+				return
+			}
 		}
+		v.tx.mu.Unlock()
 	}
 }
 
@@ -230,10 +246,6 @@ type Page struct {
 
 // readStaged reads a page of a range that already counts as read.
 func (v *Volume) readStaged(no uint64, dst []byte) error {
-	if err := v.use(); err != nil {
-		return err
-	}
-	defer v.tx.mu.Unlock()
 	if v.pages != nil {
 		if found, err := v.pages.Read(no, dst); err != nil || found != quarantine.NotStaged {
 			return err

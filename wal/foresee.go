@@ -25,7 +25,7 @@ func (g *Group) Foresee(e *Entry, body Body) (inline int64, err error) {
 	switch size := lengthPrefix(record) + record; {
 	case record > MaxRecord:
 		return 0, tooLarge(e.First, int(record))
-	case g.size+size > MaxGroupBytes:
+	case g.size+size > l.opts.groupBytes():
 		return 0, ErrGroupFull
 	}
 	return g.gen.planned + lengthPrefix(record) + head, nil

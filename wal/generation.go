@@ -112,15 +112,23 @@ func libraryOptions() *tidwall.Options {
 	}
 }
 
+// zeroFill writes zeros bit by bit, waiting for the disk in between: commits
+// that sync meanwhile must not wait behind all of it.
 func zeroFill(f vfs.File, size int64) error {
-	zeros := make([]byte, min(size, 1<<20))
+	zeros := make([]byte, min(size, fillStep))
 	for off := int64(0); off < size; off += int64(len(zeros)) {
-		if _, err := f.WriteAt(zeros[:min(size-off, int64(len(zeros)))], off); err != nil {
+		n := min(size-off, int64(len(zeros)))
+		if _, err := f.WriteAt(zeros[:n], off); err != nil {
+			return err
+		}
+		if err := vfs.WriteOut(f, off, n); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+const fillStep = 256 << 10
 
 // write appends records through the library, in one system call.
 func (g *generation) write(b *tidwall.Batch, records [][]byte) error {

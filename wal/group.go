@@ -6,7 +6,8 @@ import (
 	"hash/crc32"
 )
 
-// MaxGroupBytes is the limit of a group in bytes of its records.
+// MaxGroupBytes is the limit of a group in bytes of its records; in a small
+// generation it is three quarters of that.
 const MaxGroupBytes = 4 << 20
 
 // Body says where the bytes lie that an entry's locators point into: inline in
@@ -115,7 +116,7 @@ func (g *Group) encode(e *Entry, body Body) (Hash, error) {
 	switch record := int64(len(buf) - at); {
 	case record > MaxRecord:
 		return Hash{}, tooLarge(e.First, int(record))
-	case g.size+lengthPrefix(record)+record > MaxGroupBytes:
+	case g.size+lengthPrefix(record)+record > g.log.opts.groupBytes():
 		return Hash{}, ErrGroupFull
 	}
 	f.payloadSum = crc32.Checksum(buf[at+frameHeader:], castagnoli)

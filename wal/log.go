@@ -27,14 +27,21 @@ var (
 	ErrGroupFull = errors.New("group is full")
 )
 
-// DefaultGenerationBytes is the size of a generation's file.
-const DefaultGenerationBytes = 16 << 20
+// Sizes of a generation's file.
+const (
+	DefaultGenerationBytes = 16 << 20
+	MinGenerationBytes     = 2 * MaxRecord
+)
+
+// groupBytes is the limit of a group in bytes of its records: one fits an empty
+// generation, and a record fits a group.
+func (o LogOptions) groupBytes() int64 { return min(MaxGroupBytes, o.GenerationBytes*3/4) }
 
 // LogOptions say where the log lies and what it continues.
 type LogOptions struct {
 	FS              vfs.FS
 	Dir             string    // made when it is missing; its parent must exist
-	GenerationBytes int64     // default DefaultGenerationBytes, at least 2*MaxGroupBytes
+	GenerationBytes int64     // default DefaultGenerationBytes, at least MinGenerationBytes
 	After           Position  // the entry that the first one appended continues; zero in a new store
 	Random          io.Reader // of nonces; default crypto/rand
 }
@@ -43,8 +50,8 @@ func (o LogOptions) withDefaults() (LogOptions, error) {
 	if o.GenerationBytes == 0 {
 		o.GenerationBytes = DefaultGenerationBytes
 	}
-	if o.GenerationBytes < 2*MaxGroupBytes {
-		return o, fmt.Errorf("wal: a generation of %d bytes is too small: want at least %d", o.GenerationBytes, 2*MaxGroupBytes)
+	if o.GenerationBytes < MinGenerationBytes {
+		return o, fmt.Errorf("wal: a generation of %d bytes is too small: want at least %d", o.GenerationBytes, MinGenerationBytes)
 	}
 	if o.Random == nil {
 		o.Random = rand.Reader
@@ -154,7 +161,7 @@ func (l *Log) NewGroup(manifest uint64) (*Group, error) {
 	if l.failed != nil {
 		return nil, l.failed
 	}
-	if l.tail == nil || l.tail.planned > l.opts.GenerationBytes-MaxGroupBytes {
+	if l.tail == nil || l.tail.planned > l.opts.GenerationBytes-l.opts.groupBytes() {
 		if err := l.rotate(); err != nil {
 			return nil, err
 		}

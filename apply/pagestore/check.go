@@ -19,6 +19,15 @@ type Use struct {
 	Hash     wal.PageHash // of a page; a node has been verified
 }
 
+// InLog reports whether an image lies in the log.
+func (u Use) InLog() bool { return pagetree.IsLog(u.Addr) }
+
+// ReadUse reads the image of a page that Check met into dst, whose length is
+// the page size, and verifies it.
+func (s *Snapshot) ReadUse(u Use, dst []byte) error {
+	return s.store.ReadImage(u.Page, pagetree.Entry{Addr: u.Addr, Birth: u.Birth, Hash: u.Hash}, dst)
+}
+
 // Check verifies everything the snapshot reaches but the images: every node
 // against what its parent says, sums and counts of all trees, and that the
 // records of volumes, refs and lineages agree. visit hears of every node and

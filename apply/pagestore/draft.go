@@ -128,9 +128,13 @@ func (v *DraftVolume) Create(lsn wal.LSN, section uint32, a wal.VolumeAttrs) {
 	v.draft.count++
 }
 
-// Rename gives the volume another name.
+// Rename gives the volume another name. The old one may be another volume's by
+// now: a transaction can exchange names.
 func (v *DraftVolume) Rename(name string) {
-	v.draft.names[v.ref.Attrs.Name] = wal.VolumeID{}
+	old := v.ref.Attrs.Name
+	if id, changed := v.draft.names[old]; !changed || id == v.ID {
+		v.draft.names[old] = wal.VolumeID{}
+	}
 	v.draft.names[name] = v.ID
 	v.ref.Attrs.Name = name
 }

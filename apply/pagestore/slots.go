@@ -60,11 +60,16 @@ func (w *slotWriter) write(slot heap.Slot, data []byte) error {
 	return nil
 }
 
+// flush writes what has gathered and waits until the disk has it: a commit's
+// sync must not find a pile of the checkpoint's.
 func (w *slotWriter) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
 	err := w.heap.Write(w.first, w.buf)
+	if err == nil {
+		err = w.heap.WriteOut(heap.Extent{First: w.first, Count: uint32(w.next - w.first)})
+	}
 	w.buf = w.buf[:0]
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/quire-db/quire/internal/vfs"
 )
 
 // Growth writes zeros, or the first data itself, behind a file's last slot and
@@ -11,6 +13,10 @@ import (
 // shows here, where it is an ordinary error, and not at the commit point.
 
 var zeros [1 << 20]byte
+
+// fillStep is how many zeros are written before the disk is waited for, so that
+// commits that sync meanwhile do not wait behind all of them.
+const fillStep = 256 << 10
 
 // grow adds room for at least n more units of a class, unless the space grew
 // since the caller saw it.
@@ -66,9 +72,12 @@ func (h *Heap) extendZeros(s *space, f *file, slots uint32) error {
 	from := f.slots.Load()
 	off, end := f.offset(from), f.offset(from+slots)
 	for off < end {
-		part := zeros[:min(end-off, int64(len(zeros)))]
+		part := zeros[:min(end-off, fillStep)]
 		if err := f.writeAt(part, off); err != nil {
 			return err
+		}
+		if err := vfs.WriteOut(f.f, off, int64(len(part))); err != nil {
+			return h.poison(err)
 		}
 		off += int64(len(part))
 	}

@@ -10,3 +10,17 @@ func (h *Heap) StartSync() {
 		}
 	}
 }
+
+// WriteOut has the disk write the slots of e now, so that what a checkpoint
+// writes does not pile up for the next commit's Sync. It makes nothing durable.
+// A failure poisons the heap, as that of Sync does.
+func (h *Heap) WriteOut(e Extent) error {
+	if err := h.writable(); err != nil {
+		return err
+	}
+	f, err := h.locate(e)
+	if err != nil {
+		return err
+	}
+	return h.poison(vfs.WriteOut(f.f, f.offset(e.First.Index()), int64(e.Count)<<f.class))
+}

@@ -11,3 +11,20 @@ func StartSync(f File) {
 		s.startSync()
 	}
 }
+
+// outWriter is a File that can be asked to write a part of it now.
+type outWriter interface {
+	writeOut(off, n int64) error
+}
+
+// WriteOut has the disk write n bytes of f from off and waits for it, so that
+// who writes much in the background leaves no pile for the next Sync of
+// somebody who waits. It makes nothing durable. An error is one that a Sync
+// would have reported, and no Sync will again: it counts as a failed Sync. It
+// does nothing on disks that cannot.
+func WriteOut(f File, off, n int64) error {
+	if w, ok := f.(outWriter); ok {
+		return w.writeOut(off, n)
+	}
+	return nil
+}

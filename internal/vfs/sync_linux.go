@@ -14,3 +14,8 @@ func (f *file) startSync() {
 		_ = unix.SyncFileRange(f.fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 	}
 }
+
+func (f *file) writeOut(off, n int64) error {
+	const flags = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return f.do("write out", func() error { return unix.SyncFileRange(f.fd, off, n, flags) })
+}

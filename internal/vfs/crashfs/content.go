@@ -1,5 +1,7 @@
 package crashfs
 
+import "bytes"
+
 // SectorSize is the unit in bytes that a power cut keeps or loses whole.
 const SectorSize = 512
 
@@ -104,8 +106,9 @@ func (d *draft) overlay(p []byte, off int64) {
 	for len(p) > 0 {
 		i, at := off/SectorSize, off%SectorSize
 		n := min(int64(len(p)), SectorSize-at)
-		old := d.get(i)
-		if fresh := *old; copy(fresh[at:], p[:n]) > 0 && (old != &zeros || fresh != zeros) {
+		if old := d.get(i); old != &zeros || !bytes.Equal(p[:n], zeros[:n]) {
+			fresh := *old
+			copy(fresh[at:], p[:n])
 			d.set(i, &fresh)
 		}
 		p, off = p[n:], off+n

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/quire-db/quire/internal/vfs"
+)
+
+// app is what all commands share: the streams and the flags of the root.
+type app struct {
+	in       io.Reader
+	out, err *os.File
+	fs       vfs.FS
+	dir      string // --dir
+	json     bool   // --json
+	began    bool   // a command was understood and runs: errors are not of usage any more
+	bold     style  // for headings on out
+	red      style  // for bad news on out
+}
+
+func newApp(in io.Reader, out, err *os.File) *app {
+	a := &app{in: in, out: out, err: err, fs: vfs.OS()}
+	if coloured(out) {
+		a.bold, a.red = "1", "31"
+	}
+	return a
+}
+
+// run is the whole program; it returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	code := a.exitCode(err)
+	if err != nil && !errors.Is(err, errReported) {
+		a.complain(err, code)
+	}
+	return code
+}
+
+// Groups of commands in the help of the root.
+const (
+	groupFiles = "files"
+	groupLook  = "look"
+	groupCare  = "care"
+	groupTry   = "try"
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "txnctl",
+		Short: "Make, fill, read and check Quire stores",
+		Long: `txnctl makes, fills, reads and checks Quire stores.
+
+A store is a directory with many volumes, which are arrays of pages, and one
+log, in which every transaction is an entry with a number: its LSN. A file
+becomes a volume with import, and a file again, as it was at any LSN the store
+still holds, with export.
+
+` + exitCodes,
+		Example: `  export QUIRE_DIR=/srv/store          # or --dir /srv/store with each command
+  txnctl init
+  txnctl import notes notes.txt        # the file becomes the volume "notes"
+  txnctl import notes notes.txt        # later: only pages that differ are committed
+  txnctl log --volume notes
+  txnctl export notes old.txt --at 2   # as it was after the entry with LSN 2
+  txnctl recovery verify`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          needsCommand,
+		PersistentPreRun: func(c *cobra.Command, _ []string) {
+			a.began = c.HasParent() // the root alone does nothing
+		},
+	}
+	root.PersistentFlags().StringVar(&a.dir, "dir", os.Getenv("QUIRE_DIR"), "directory of the store (default $QUIRE_DIR)")
+	root.PersistentFlags().Lookup("dir").DefValue = "" // the same help for everybody
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print data as JSON, see txnctl help json")
+	_ = root.MarkPersistentFlagDirname("dir")
+	root.AddGroup(
+		&cobra.Group{ID: groupFiles, Title: "Stores and files:"},
+		&cobra.Group{ID: groupLook, Title: "Look, also beside a running service:"},
+		&cobra.Group{ID: groupCare, Title: "Care:"},
+		&cobra.Group{ID: groupTry, Title: "See for yourself:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupFiles, newInitCommand(a), newImportCommand(a), newExportCommand(a))
+	add(groupLook, newLsCommand(a), newStatCommand(a), newLogCommand(a), newShowCommand(a), newStatusCommand(a))
+	add(groupCare, newCheckpointCommand(a), newRecoveryCommand(a))
+	add(groupTry, newDemoCommand(a), newBenchCommand(a))
+	root.AddCommand(newJSONTopic())
+	return root
+}
+
+// group makes a command whose only use is to have others below it.
+func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	c.Args, c.RunE = cobra.NoArgs, needsCommand
+	c.AddCommand(below...)
+	return c
+}
+
+func needsCommand(c *cobra.Command, _ []string) error {
+	return usagef("which command? See %s --help", c.CommandPath())
+}
+
+// storeDir is the directory of the store that the user names.
+func (a *app) storeDir() (string, error) {
+	if a.dir == "" {
+		return "", usagef("which store? Name its directory with --dir or QUIRE_DIR")
+	}
+	return a.dir, nil
+}
+
+// print writes an output: as one line of JSON, or as text for people.
+func (a *app) print(v any, text func(w io.Writer)) error {
+	if !a.json {
+		text(a.out)
+		return nil
+	}
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// note tells people what is not data.
+func (a *app) note(format string, args ...any) {
+	fmt.Fprintf(a.err, format+"\n", args...)
+}
+
+func onTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

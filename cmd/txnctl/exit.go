@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+// Exit codes: stable, and written down in the help of the root.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitCorrupt  = 3
+	exitLocked   = 4
+	exitConflict = 5
+)
+
+const exitCodes = `Exit codes:
+  0  fine
+  1  failed
+  2  usage: the command line was not understood, nothing was done
+  3  corruption found
+  4  the store is locked: another process has it open
+  5  conflict: somebody else's change came first, nothing was written`
+
+// errReported ends a command whose output said already what is wrong.
+var errReported = errors.New("reported")
+
+// usageError is a command line that makes no sense.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// exitCode sorts errors; what is found first wins.
+func (a *app) exitCode(err error) int {
+	var usage usageError
+	var locked *vfs.LockedError
+	switch {
+	case err == nil:
+		return exitOK
+	case !a.began, errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, wal.ErrCorrupt):
+		return exitCorrupt
+	case errors.As(err, &locked):
+		return exitLocked
+	case errors.Is(err, txn.ErrConflict):
+		return exitConflict
+	}
+	return exitFailed
+}
+
+// complain prints an error, and what can be done about it.
+func (a *app) complain(err error, code int) {
+	name := "txnctl:"
+	if coloured(a.err) {
+		name = style("31").paint(name)
+	}
+	a.note("%s %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
+	switch code {
+	case exitUsage:
+		a.note("Try txnctl help.")
+	case exitLocked:
+		a.note("One process has a store open at a time. ls, stat, log, show, status and export work beside it.")
+	case exitCorrupt:
+		a.note("Nothing was changed. txnctl recovery verify lists all that is wrong.")
+	}
+}

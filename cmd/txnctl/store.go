@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/google/uuid"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+// withStore runs f with the store open for writing: this process alone has it.
+func (a *app) withStore(o txn.Options, f func(*txn.Manager, *recovery.Report) error) (err error) {
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	o.FS = a.fs
+	wait := a.progress("open the store", -1)
+	m, rep, err := txn.Open(dir, o)
+	wait.end()
+	if err != nil {
+		return a.noStore(dir, err)
+	}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	a.noteRecovery(rep)
+	return f(m, rep)
+}
+
+// noteRecovery says what opening had to put right.
+func (a *app) noteRecovery(rep *recovery.Report) {
+	if rep.Clean || rep.Created {
+		return
+	}
+	a.note("The store was not closed cleanly: %s applied again.", count(rep.Replayed, "entry"))
+	if rep.Cut != nil {
+		a.note("A torn tail of %s was cut from the log, a copy is in quarantine/: %s.", bytesText(rep.Cut.Bytes), rep.Cut.Reason)
+	}
+}
+
+// withView runs f with the state at an LSN, 0 for the newest, which is read
+// without a lock and without changing a byte.
+func (a *app) withView(at wal.LSN, f func(*recovery.Viewed) error) (err error) {
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	v, err := recovery.View(a.fs, dir, at)
+	if err != nil {
+		return a.noStore(dir, err)
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	return f(v)
+}
+
+// noStore says what to do when there is no store at all.
+func (a *app) noStore(dir string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, wal.ErrCorrupt) && !a.hasStore(dir) {
+		return fmt.Errorf("there is no store in %s; txnctl init makes one", dir)
+	}
+	return err
+}
+
+func (a *app) hasStore(dir string) bool {
+	_, err := a.fs.Lstat(filepath.Join(dir, manifest.Name))
+	return err == nil
+}
+
+// findVolume finds a volume by its name, or by its UUID.
+func findVolume(s *pagestore.Snapshot, arg string) (pagestore.Volume, error) {
+	id, ok, err := s.VolumeID(arg)
+	if err == nil && !ok {
+		var u uuid.UUID
+		if u, err = uuid.Parse(arg); err != nil {
+			return pagestore.Volume{}, errNoVolume(s, arg)
+		}
+		id = wal.VolumeID(u)
+	}
+	if err != nil {
+		return pagestore.Volume{}, err
+	}
+	v, ok, err := s.Volume(id)
+	if err == nil && !ok {
+		err = errNoVolume(s, arg)
+	}
+	return v, err
+}
+
+func errNoVolume(s *pagestore.Snapshot, arg string) error {
+	return fmt.Errorf("there is no volume %q at LSN %d; txnctl ls lists them", arg, s.LSN())
+}
+
+// parseLSN takes an LSN from the command line.
+func parseLSN(s string) (wal.LSN, error) {
+	lsn, err := wal.ParseLSN(s)
+	if err == nil && lsn == 0 {
+		err = errors.New("LSNs begin with 1")
+	}
+	if err != nil {
+		return 0, usageError(fmt.Sprintf("%q is not an LSN: want a decimal number from 1 on", s))
+	}
+	return lsn, nil
+}
+
+// lsnFlag is a flag that takes an LSN; zero when it is not given.
+type lsnFlag wal.LSN
+
+func (f *lsnFlag) String() string {
+	if *f == 0 {
+		return ""
+	}
+	return wal.LSN(*f).String()
+}
+
+func (f *lsnFlag) Set(s string) error {
+	lsn, err := parseLSN(s)
+	*f = lsnFlag(lsn)
+	return err
+}
+
+func (f *lsnFlag) Type() string { return "LSN" }

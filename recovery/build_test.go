@@ -1,0 +1,328 @@
+package recovery_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+// oracle is what a store must hold: by volume name.
+type oracle map[string]*oracleVolume
+
+type oracleVolume struct {
+	pageSize int
+	size     uint64            // pages
+	pages    map[uint64][]byte // present
+}
+
+func (o oracle) clone() oracle {
+	c := oracle{}
+	for name, v := range o {
+		c[name] = &oracleVolume{v.pageSize, v.size, maps.Clone(v.pages)}
+	}
+	return c
+}
+
+// builder makes a store through package txn and keeps the oracle.
+type builder struct {
+	t   *testing.T
+	m   *txn.Manager
+	rng *rand.Rand
+	now oracle
+	at  map[wal.LSN]oracle // after each entry behind the last checkpoint
+}
+
+func build(t *testing.T, seed uint64, o txn.Options) (string, *builder) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "store")
+	o.Create, o.StageBytes, o.GenerationBytes = true, 128<<10, wal.MinGenerationBytes
+	m, _, err := txn.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, &builder{t: t, m: m, rng: rand.New(rand.NewPCG(seed, 1)), now: oracle{}, at: map[wal.LSN]oracle{}}
+}
+
+func (b *builder) update(f func(tx *txn.Tx) error) {
+	b.t.Helper()
+	c, err := b.m.Update(context.Background(), f)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.at[c.Position.LSN] = b.now.clone()
+}
+
+func (b *builder) create(name string, pageSize int) {
+	b.t.Helper()
+	b.now[name] = &oracleVolume{pageSize: pageSize, pages: map[uint64][]byte{}}
+	b.update(func(tx *txn.Tx) error {
+		_, err := tx.CreateVolume(name, txn.VolumeOptions{PageSize: uint32(pageSize)})
+		return err
+	})
+}
+
+// change does what do says to the volume, and to the oracle.
+func (b *builder) change(name string, do func(v *txn.Volume, o *oracleVolume) error) {
+	b.t.Helper()
+	b.update(func(tx *txn.Tx) error {
+		v, err := tx.Volume(name)
+		if err != nil {
+			return err
+		}
+		return do(v, b.now[name])
+	})
+}
+
+// write writes n pages at random below limit.
+func (b *builder) write(name string, n int, limit uint64) {
+	b.t.Helper()
+	b.change(name, func(v *txn.Volume, o *oracleVolume) error {
+		for range n {
+			no := b.rng.Uint64N(limit)
+			page := make([]byte, o.pageSize)
+			for i := range page {
+				page[i] = byte(b.rng.Uint32())
+			}
+			page[0] |= 1
+			o.pages[no], o.size = page, max(o.size, no+1)
+			if err := v.WritePage(no, page); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *builder) discard(name string, n int) {
+	b.t.Helper()
+	b.change(name, func(v *txn.Volume, o *oracleVolume) error {
+		for no := range o.pages {
+			if n--; n < 0 {
+				return nil
+			}
+			delete(o.pages, no)
+			if err := v.DiscardPage(no); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *builder) truncate(name string, size uint64) {
+	b.t.Helper()
+	b.change(name, func(v *txn.Volume, o *oracleVolume) error {
+		o.size = size
+		maps.DeleteFunc(o.pages, func(no uint64, _ []byte) bool { return no >= size })
+		return v.Truncate(size)
+	})
+}
+
+func (b *builder) rename(from, to string) {
+	b.now[to] = b.now[from]
+	delete(b.now, from)
+	b.update(func(tx *txn.Tx) error { return tx.RenameVolume(from, to) })
+}
+
+func (b *builder) delete(name string) {
+	delete(b.now, name)
+	b.update(func(tx *txn.Tx) error { return tx.DeleteVolume(name) })
+}
+
+func (b *builder) checkpoint() {
+	b.t.Helper()
+	if err := b.m.Checkpoint(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	clear(b.at)
+}
+
+// mixed fills the store with all that a store can hold: inline pages and pages
+// in the heap from birth, staged in memory and on disk, several page sizes,
+// discards, truncations, renamed and deleted volumes, and log behind the
+// checkpoint.
+func (b *builder) mixed() {
+	b.t.Helper()
+	b.create("tiny", 512)
+	b.create("plain", 4096)
+	b.create("large", 16384)
+	b.create("gone", 1024)
+	b.create("old name", 2048)
+	for range 3 {
+		b.write("tiny", 20, 5000)
+		b.write("plain", 3, 300)
+	}
+	b.write("plain", 24, 20_000)
+	b.write("large", 12, 70) // spills
+	b.write("gone", 40, 100)
+	b.write("old name", 5, 1)
+	b.checkpoint()
+	b.discard("tiny", 10)
+	b.discard("plain", 5)
+	b.truncate("plain", 9000)
+	b.rename("old name", "new name")
+	b.delete("gone")
+	b.write("large", 4, 70)
+	b.checkpoint()
+	b.write("tiny", 9, 6000)
+	b.write("plain", 2, 12_000)
+	b.write("plain", 20, 12_000) // in the heap from birth
+	b.write("large", 9, 90)      // spills
+	b.discard("plain", 3)
+	b.truncate("tiny", 3000)
+	b.create("late", 8192)
+	b.write("late", 2, 64)
+	b.rename("new name", "newest name")
+	b.write("plain", 1, 300)
+}
+
+// close closes the store cleanly.
+func (b *builder) close() {
+	b.t.Helper()
+	if err := b.m.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// kill copies the store as a kill would leave it, some time after the last
+// commit, so that a mark has been written.
+func (b *builder) kill(dir string) string {
+	b.t.Helper()
+	time.Sleep(250 * time.Millisecond)
+	killed := filepath.Join(b.t.TempDir(), "killed")
+	copyDir(b.t, dir, killed)
+	b.close()
+	return killed
+}
+
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compare reads everything of the newest state by View. It returns the first
+// error, and fails the test when anything that is read is not what it must be.
+func compare(t *testing.T, dir string, want oracle) error {
+	t.Helper()
+	v, err := recovery.View(vfs.OS(), dir, 0)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return compareView(t, v, want)
+}
+
+func compareView(t *testing.T, v *recovery.Viewed, want oracle) (first error) {
+	t.Helper()
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	seen := 0
+	for vol, err := range v.Snapshot().Volumes() {
+		if err != nil {
+			note(err)
+			break
+		}
+		seen++
+		o := want[vol.Attrs.Name]
+		if o == nil || o.pageSize != int(vol.Attrs.PageSize) || o.size != vol.Tree.Pages() {
+			t.Fatalf("volume %q of %d pages of %d bytes is not what was committed", vol.Attrs.Name, vol.Tree.Pages(), vol.Attrs.PageSize)
+		}
+		present := 0
+		for it, err := range vol.Pages(0, o.size) {
+			if err != nil {
+				note(err)
+				break
+			}
+			present++
+			if o.pages[it.Page] == nil {
+				t.Fatalf("volume %q has page %d, which is absent", vol.Attrs.Name, it.Page)
+			}
+		}
+		if first == nil && present != len(o.pages) {
+			t.Fatalf("volume %q has %d pages, not %d", vol.Attrs.Name, present, len(o.pages))
+		}
+		buf := make([]byte, o.pageSize)
+		for no, page := range o.pages {
+			if err := vol.Read(no, buf); err != nil {
+				note(err)
+			} else if !bytes.Equal(buf, page) {
+				t.Fatalf("volume %q: page %d is wrong data", vol.Attrs.Name, no)
+			}
+		}
+	}
+	if first == nil && seen != len(want) {
+		t.Fatalf("%d volumes, want %d", seen, len(want))
+	}
+	return first
+}
+
+// fingerprint is everything in a directory: names, kinds and bytes.
+func fingerprint(t *testing.T, dir string) string {
+	t.Helper()
+	var out bytes.Buffer
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&out, "%s %v ", path, d.Type())
+		if d.Type().IsRegular() {
+			b, err := os.ReadFile(filepath.Join(dir, path))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(&out, "%d %v", len(b), wal.HashPage(0, b))
+		}
+		out.WriteByte('\n')
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// readAll reads everything through a manager, as compare does.
+func readAll(t *testing.T, m *txn.Manager, want oracle) (first error) {
+	t.Helper()
+	note := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	note(m.View(context.Background(), func(tx *txn.Tx) error {
+		for name, o := range want {
+			v, err := tx.Volume(name)
+			if err != nil {
+				note(err)
+				continue
+			}
+			buf := make([]byte, o.pageSize)
+			for no := range o.pages {
+				if err := v.ReadPage(no, buf); err != nil {
+					note(err)
+				} else if !bytes.Equal(buf, o.pages[no]) {
+					t.Fatalf("volume %q: page %d is wrong data", name, no)
+				}
+			}
+		}
+		return nil
+	}))
+	return first
+}

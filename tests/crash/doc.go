@@ -1,0 +1,2 @@
+// Package crash cuts the power beneath a whole store.
+package crash

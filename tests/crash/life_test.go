@@ -1,0 +1,123 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/quire-db/quire/internal/vfs/crashfs"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+// life is a store at work.
+type life struct {
+	bay  bay
+	disk *crashfs.FS
+	seed uint64
+	rec  *recorder
+	last wal.LSN // of the last opening
+	o    *opened
+}
+
+// step is a transaction under way, and what it does to a state.
+type step struct {
+	*txn.Tx
+	r       *rand.Rand
+	effects []effect
+}
+
+// errUndo ends a transaction on purpose.
+var errUndo = errors.New("rolled back on purpose")
+
+func (l *life) open() error {
+	o, err := l.bay.open(l.disk)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	l.o, l.last = o, o.rep.Last
+	l.rec.committed(l.last, l.disk.Ops(), nil)
+	return nil
+}
+
+func (l *life) close() error {
+	if err := l.o.close(); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
+
+// burst runs writers beside each other, n transactions each.
+func (l *life) burst(writers, n int) error {
+	var wg sync.WaitGroup
+	errs := make([]error, writers)
+	for w := range writers {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(l.seed, uint64(l.disk.Ops())<<8|uint64(w)))
+			for i := 0; i < n && errs[w] == nil; i++ {
+				errs[w] = l.commit(w, r)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// commit runs one transaction of a kind of its own.
+func (l *life) commit(w int, r *rand.Rand) error {
+	kind, o := kinds[r.IntN(len(kinds))], txn.TxOptions{}
+	if r.IntN(6) == 0 {
+		o.Durability = txn.Buffered
+	}
+	if r.IntN(6) == 0 {
+		o.Metadata = randomBytes(r, 30<<10+r.IntN(30<<10)) // fills the log
+	}
+	return l.do(o, func(tx *txn.Tx) ([]effect, error) {
+		s := &step{Tx: tx, r: r}
+		err := kind(s, fmt.Sprintf("%c", 'a'+w))
+		return s.effects, err
+	})
+}
+
+// do runs one transaction and records its fate.
+func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	var effects []effect
+	c, err := l.o.UpdateWith(ctx, o, func(tx *txn.Tx) (err error) {
+		effects, err = f(tx)
+		return err
+	})
+	op := l.disk.Ops()
+	switch unknown := (*txn.UnknownError)(nil); {
+	case errors.Is(err, errUndo):
+		return nil
+	case errors.As(err, &unknown):
+		l.rec.committed(unknown.LSN, -1, effects)
+		return err
+	case err != nil:
+		return err
+	}
+	if !c.Durable {
+		op = -1
+	}
+	if !c.Empty {
+		l.rec.committed(c.Position.LSN, op, effects)
+	}
+	return nil
+}
+
+func randomBytes(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := 0; i < n; i += 8 {
+		x := r.Uint64()
+		for j := i; j < min(n, i+8); j++ {
+			b[j] = byte(x)
+			x >>= 8
+		}
+	}
+	return b
+}
