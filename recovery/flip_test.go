@@ -232,9 +232,9 @@ func TestFlips(t *testing.T) {
 		killed bool
 		bits   int // of each kind
 	}{
-		{"clean", txn.Options{}, false, 1500},
-		{"clean, all in the heap", txn.Options{InlineBytes: 1}, false, 1000},
-		{"killed", txn.Options{}, true, 600},
+		{"clean", txn.Options{}, false, 850},
+		{"clean, all in the heap", txn.Options{InlineBytes: 1}, false, 420},
+		{"killed", txn.Options{}, true, 250},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -101,7 +101,7 @@ func prepareDir(o Options) error {
 		if err := o.FS.Mkdir(o.Dir); err != nil {
 			return fmt.Errorf("recovery: make the store's directory: %w", err)
 		}
-		return o.FS.SyncDir(filepath.Dir(o.Dir))
+		return nil
 	case err != nil:
 		return fmt.Errorf("recovery: no store at %s: %w", o.Dir, err)
 	case !e.Mode.IsDir():
@@ -158,6 +158,10 @@ func (r *opening) create() error {
 	}
 	if !r.o.Create {
 		return fmt.Errorf("there is no store; make one with Options.Create or txnctl init: %w", err)
+	}
+	// Whoever made the directory may not have come to sync its name.
+	if err := r.o.FS.SyncDir(filepath.Dir(r.o.Dir)); err != nil {
+		return err
 	}
 	r.out.Report.Created = true
 	return pagestore.Create(r.o.FS, r.o.Dir, manifest.Facts{

@@ -55,6 +55,7 @@ var levels = [][]row{
 		{"quarantine", "internal/heap internal/vfs wal"},
 	},
 	{
+		{"backup", "apply/pagestore wal"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{
@@ -63,6 +64,7 @@ var levels = [][]row{
 	},
 	{
 		{"internal/bench", "internal/vfs txn wal golang.org/x/sys/unix"},
+		{"internal/demo", "internal/vfs recovery txn wal"},
 	},
 	{
 		{"cmd/txnctl", anything},
@@ -94,7 +96,8 @@ var diskUsers = map[string]string{
 	"internal/vfs/tidwallfs": "test support: it writes the sources of the library that is tested",
 	"internal/vfs/vfstest":   "test support: it expects the system's error numbers",
 	"internal/bench":         "it measures the disk itself: what its device wrote, from /proc and /sys",
-	"cmd/txnctl":             "it reads and writes the files a user names, and starts the processes that bench and demo kill",
+	"internal/demo":          "it reads the files it imports, and kills a process of its own",
+	"cmd/txnctl":             "it reads and writes the files a user names",
 	"tests":                  "tests",
 }
 

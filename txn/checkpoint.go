@@ -117,7 +117,7 @@ func (m *Manager) runCheckpoint() error {
 	began := m.opts.Now()
 	c := &m.checkpoint
 	if err := m.store.Reserve(); err != nil {
-		return fmt.Errorf("txn: checkpoint: reserve space: %w", err)
+		return m.failed(fmt.Errorf("txn: checkpoint: reserve space: %w", err))
 	}
 	behind := m.pressure.begin()
 	c.enter(ckWanted)

@@ -46,34 +46,23 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 		tx.end(ErrTxDone)
 		return Commit{Txn: tx.id, Position: tx.snap.Head.Position, Time: time.Unix(0, tx.snap.Head.Time), Empty: true}, nil
 	}
-	g, p, err := m.sequence(ctx, s) // Sequence
+	t, err := m.sequence(ctx, s) // Sequence
 	if err != nil {
 		return Commit{}, tx.giveUp(s, err)
 	}
-	s.deliver(g) // the images the log does not hold
-	m.poke()
 
 	// ======== commit point: the flusher appends and syncs the group ========
-	err = g.wait(ctx, p)
-	s.dropInline()
+	rolledBack, err := t.wait(ctx)
+	if rolledBack {
+		return Commit{}, tx.giveUp(s, err)
+	}
 
+	s.dropInline()
 	tx.end(ErrTxDone) // Release; cannot fail the commit
 	if err != nil {
 		return Commit{}, err
 	}
-	return Commit{Txn: p.txn, Position: p.pos, Time: time.Unix(0, p.time), Durable: g.synced}, nil
-}
-
-// deliver writes images whose slots were given at sequencing, beside those of
-// the group's other members.
-func (s *sealed) deliver(g *group) {
-	if s.inline == nil || s.slots == nil {
-		return
-	}
-	if err := s.write(); err != nil {
-		g.imageErr.set(err)
-	}
-	g.images.Done()
+	return Commit{Txn: tx.id, Position: t.p.pos, Time: time.Unix(0, t.p.time), Durable: t.p.synced}, nil
 }
 
 // giveUp rolls back a transaction that was not sequenced.
@@ -83,7 +72,7 @@ func (tx *Tx) giveUp(s *sealed, err error) error {
 		s.dropInline()
 	}
 	tx.end(ErrTxDone)
-	return err
+	return tx.m.failed(err)
 }
 
 func joinIf(err, more error) error {

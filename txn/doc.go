@@ -48,7 +48,7 @@
 //	                     with the logical tips, applies the changes to them,    conflict, too large,
 //	                     encodes the record into the open group                 no space
 //	Append    flusher    one write for the group's records; log and heap        unknown; the manager
-//	                     synced in parallel                                     is poisoned
+//	                     synced, the heap.s write-out begun before               is poisoned
 //	Publish   flusher    one pointer: the group's snapshot; wakes its members   -
 //	Release   caller     drops hold and stage                                   cannot fail the commit
 //

@@ -1,8 +1,6 @@
 package txn
 
 import (
-	"context"
-	"sync"
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore"
@@ -12,61 +10,17 @@ import (
 // group is the transactions that become durable together. The sequencer fills
 // it, the flusher takes it; both under Manager.seq.mu until it is taken.
 type group struct {
-	log     *wal.Group
+	log     *wal.Group // nil when the group is a checkpoint's work only
+	members []*ticket
 	inline  int   // payload bytes in the log
+	payload int64 // bytes of images
 	synced  bool  // some member waits for the disk
 	heap    bool  // some image lies in the heap and is not synced yet
-	payload int64 // bytes of images
-
-	images   sync.WaitGroup // members still writing their images
-	imageErr errorOnce
 
 	snap   *pagestore.Snapshot // the store after the group; set when it is taken
 	frozen *pagestore.Frozen   // when a checkpoint begins with it
 
-	done    chan struct{} // closed when published, or failed
-	err     error         // set before done is closed
-	written bool          // err came at or past the commit point
-}
-
-// errorOnce keeps the first error.
-type errorOnce struct {
-	mu  sync.Mutex
-	err error
-}
-
-func (e *errorOnce) set(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err == nil {
-		e.err = err
-	}
-}
-
-func (e *errorOnce) get() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.err
-}
-
-// wait waits for the group's fate.
-func (g *group) wait(ctx context.Context, p placed) error {
-	select {
-	case <-g.done:
-	case <-ctx.Done():
-		select {
-		case <-g.done: // both: the group's word counts
-		default:
-			return &UnknownError{Txn: p.txn, LSN: p.pos.LSN, Cause: context.Cause(ctx)}
-		}
-	}
-	switch {
-	case g.err == nil:
-		return nil
-	case g.written:
-		return &UnknownError{Txn: p.txn, LSN: p.pos.LSN, Cause: g.err}
-	}
-	return g.err
+	done chan struct{} // closed when published, or failed
 }
 
 // idleMark is how long after the last commit a durable mark is written.
@@ -184,6 +138,9 @@ func (m *Manager) flushOne() bool {
 // frozen here, between two groups; when one waits to end, it is rebased. It
 // returns nil when there is nothing to do.
 func (m *Manager) take() (*group, error) {
+	if err := m.poisoned(); err != nil {
+		return nil, err // a checkpoint would hold what the log may not
+	}
 	m.seq.mu.Lock()
 	defer m.seq.mu.Unlock()
 	g := m.seq.group
@@ -198,7 +155,10 @@ func (m *Manager) take() (*group, error) {
 	if g == nil {
 		g = &group{done: make(chan struct{})}
 	}
-	m.seq.group, m.seq.lastPayload = nil, g.payload
+	m.seq.group = nil
+	if g.log != nil {
+		m.lastPayload.Store(g.payload)
+	}
 	g.synced = g.synced || freeze || ended
 	if g.snap, err = m.seq.draft.Cut(); err != nil || !freeze {
 		return g, err
@@ -210,13 +170,9 @@ func (m *Manager) take() (*group, error) {
 	return g, nil
 }
 
-// append is the commit point of a group: its images and its records are
-// written and, if anybody waits for that, synced.
+// append is the commit point of a group: its records are written and, if
+// anybody waits for that, synced with the images that lie in the heap.
 func (m *Manager) append(g *group) error {
-	g.images.Wait()
-	if err := g.imageErr.get(); err != nil {
-		return err
-	}
 	if g.heap {
 		m.store.Heap().StartSync()
 	}
@@ -293,7 +249,7 @@ func (m *Manager) mark() (written bool, err error) {
 // publish makes the group visible and wakes its members.
 func (m *Manager) publish(g *group) {
 	m.store.Publish(g.snap)
-	close(g.done)
+	g.signal(nil)
 	m.stats.groups.Add(1)
 	m.stats.commits.Add(uint64(g.log.Len()))
 	m.stats.logBytes.Add(uint64(g.log.Bytes()))
@@ -301,20 +257,35 @@ func (m *Manager) publish(g *group) {
 	m.pokeKeepers()
 }
 
-// fail poisons the manager: the group's outcome is unknown if it was handed
-// to the log, and whoever was sequenced behind it was not written.
+// signal tells everybody who waits for the group.
+func (g *group) signal(err error) {
+	for _, t := range g.members {
+		t.p.synced, t.err = g.synced, err
+		t.done <- struct{}{}
+	}
+	close(g.done)
+}
+
+// fail poisons the manager: the outcome of a group that was handed to the log
+// is unknown, and whoever was sequenced behind it was not written.
 func (m *Manager) fail(g *group, err error, written bool) {
 	m.poison(err)
 	m.seq.mu.Lock()
 	open := m.seq.group
 	m.seq.group = nil
 	m.seq.mu.Unlock()
-	for _, x := range []*group{g, open} {
-		if x == nil || x.err != nil {
-			continue
+	why := m.poisoned()
+	if g != nil && written {
+		for _, t := range g.members {
+			t.err = &UnknownError{Txn: t.s.tx.id, LSN: t.p.pos.LSN, Cause: why}
+			t.done <- struct{}{}
 		}
-		x.err, x.written = m.poisoned(), written && x == g
-		close(x.done)
+		close(g.done)
+	} else if g != nil {
+		g.signal(why)
 	}
-	m.checkpoint.give(m.poisoned())
+	if open != nil && open != g {
+		open.signal(why)
+	}
+	m.checkpoint.give(why)
 }

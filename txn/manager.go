@@ -32,11 +32,13 @@ type Manager struct {
 		mu    sync.Mutex
 		draft *pagestore.Draft // the logical tips
 		group *group           // the open group; nil when nobody has joined yet
-
-		lastPayload int64 // bytes of images in the group before
 	}
-	ordinals ordinals // of log generations, by their names
-	prepared signal   // a log generation became ready
+	queue       queue
+	lastPayload atomic.Int64 // bytes of images in the last group
+	ordinals    ordinals     // of log generations, by their names
+	prepared    signal       // a log generation became ready, or could not be made
+
+	noGeneration atomic.Pointer[error] // why, the last time
 
 	// The flusher's own.
 	unsynced struct {
@@ -242,6 +244,18 @@ func (m *Manager) poison(cause error) {
 	if m.failure.CompareAndSwap(nil, p) {
 		m.log.Error().Err(p).Msg("writing has stopped")
 	}
+}
+
+// failed takes note of an error after which the heap is not written any more.
+// It makes what is refused on that account an ErrPoisoned.
+func (m *Manager) failed(err error) error {
+	if bad := m.store.Poisoned(); bad != nil {
+		m.poison(bad)
+	}
+	if p := m.poisoned(); p != nil && !errors.Is(err, ErrPoisoned) {
+		return errors.Join(err, p)
+	}
+	return err
 }
 
 // poisoned is the reason why nothing is written any more, or nil.

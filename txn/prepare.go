@@ -35,8 +35,12 @@ const preparerTick = 100 * time.Millisecond
 func (m *Manager) prepare() error {
 	if !m.wal.Ready() {
 		if err := m.nextGeneration(); err != nil {
+			m.noGeneration.Store(&err) // those who wait for it give up
+			m.prepared.wake()
 			return err
 		}
+		m.noGeneration.Store(nil)
+		m.prepared.wake()
 	}
 	sealed, err := m.wal.SealRetired()
 	if err != nil {
@@ -50,8 +54,10 @@ func (m *Manager) prepare() error {
 		}
 	}
 	for {
-		if worked, err := m.store.Heap().Fill(); !worked || err != nil {
-			return err
+		if worked, err := m.store.Heap().Fill(); err != nil {
+			return m.failed(err)
+		} else if !worked {
+			return nil
 		}
 	}
 }
@@ -75,11 +81,7 @@ func (m *Manager) nextGeneration() error {
 		return err
 	}
 	m.ordinals.add(g.ID, m.store.AddLog(g, f))
-	if err := m.wal.Adopt(g); err != nil {
-		return err
-	}
-	m.prepared.wake()
-	return nil
+	return m.wal.Adopt(g)
 }
 
 // sealGenerations puts the bounds of full generations, and the first LSN of

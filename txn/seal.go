@@ -118,26 +118,36 @@ func (s *sealed) chunk(sv *sealedVolume, rows []wal.Row) error {
 	return nil
 }
 
-// place puts the body where it will stay, unless it is small: then the
-// sequencer decides.
+// place puts the body where it will stay, unless it is small and may go to the
+// log. When the last group's bodies did not fit there, the heap is synced
+// anyway, and the log is spared.
 func (s *sealed) place() error {
 	if s.body == nil || s.body.Size() == 0 {
 		return nil
 	}
+	m := s.tx.m
 	if s.body.InHeap() {
 		var err error
 		s.slots, err = s.body.Body()
 		s.synced = true
 		return err
 	}
-	s.inline = s.body.AppendBody(s.tx.m.buffers.get(int(s.body.Size())))
-	if len(s.inline) <= s.tx.m.opts.InlineBytes {
+	s.inline = s.body.AppendBody(m.buffers.get(int(s.body.Size())))
+	share := m.opts.InlineBytes
+	if len(s.inline) <= share && m.lastPayload.Load() <= int64(share) {
 		return nil
 	}
-	if err := s.allocate(); err != nil {
-		return err
+	return s.toHeap()
+}
+
+// toHeap takes slots for a body in memory and writes it there.
+func (s *sealed) toHeap() error {
+	err := s.allocate()
+	if err == nil {
+		err = s.write()
 	}
-	return s.write()
+	s.dropInline()
+	return err
 }
 
 // allocate takes slots for a body in memory: for each volume those of its page
@@ -173,7 +183,6 @@ func (s *sealed) alloc(h *heap.Heap, class heap.Class, n int) error {
 
 // write writes a body in memory to its slots.
 func (s *sealed) write() error {
-	defer s.dropInline()
 	h, data := s.tx.m.store.Heap(), s.inline
 	for _, e := range s.slots {
 		class, err := h.Class(e.First.File())

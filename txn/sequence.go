@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -13,57 +12,25 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
-// placed is what sequencing made of a transaction.
-type placed struct {
-	txn  wal.TxnID
-	pos  wal.Position
-	time int64
-}
-
-// sequence gives the transaction its place in the log and in the logical tips,
-// as a member of the open group. It fails with a conflict, for lack of space,
-// or because the record is too large; then it leaves no trace.
-func (m *Manager) sequence(ctx context.Context, s *sealed) (*group, placed, error) {
-	for {
-		if err := m.pressure.feel(ctx, m.closing); err != nil {
-			return nil, placed{}, err
-		}
-		g, p, err := m.trySequence(s)
-		var wait <-chan struct{}
-		switch {
-		case errors.Is(err, wal.ErrNotReady):
-			wait = m.prepared.wait(m.wal.Ready)
-			m.pokeKeepers()
-		case errors.Is(err, wal.ErrGroupFull):
-			wait = g.done
-			m.poke()
-		default:
-			return g, p, err
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, placed{}, ctx.Err()
-		case <-m.closing:
-			return nil, placed{}, ErrClosed
-		}
-	}
-}
-
-func (m *Manager) trySequence(s *sealed) (*group, placed, error) {
+// trySequence validates a transaction against the logical tips, applies it to
+// them and encodes its record into the open group. It fails with a conflict, for
+// lack of space, or because the record is too large; then it leaves no trace.
+// With wal.ErrGroupFull it returns the group that is full.
+func (m *Manager) trySequence(t *ticket) (*group, error) {
 	m.seq.mu.Lock()
 	defer m.seq.mu.Unlock()
+	s := t.s
 	if err := m.poisoned(); err != nil {
-		return nil, placed{}, err
+		return nil, err
 	}
 	g, err := m.openGroup()
 	if err != nil {
-		return nil, placed{}, err
+		return nil, err
 	}
 	d := m.seq.draft
 	lsn := d.Head.LSN + 1
 	if err := s.validate(d); err != nil {
-		return nil, placed{}, err
+		return nil, err
 	}
 	changes := make([]apply.Change, len(s.vols))
 	for i := range s.vols {
@@ -71,24 +38,20 @@ func (m *Manager) trySequence(s *sealed) (*group, placed, error) {
 	}
 	plan, err := apply.Prepare(d, lsn, changes)
 	if err != nil {
-		return nil, placed{}, conflictOf(err)
+		return nil, conflictOf(err)
 	}
 	e := s.entry(d, m.opts.Now(), plan.Results())
 	body, err := m.bodyOf(g, s)
 	if err != nil {
-		return nil, placed{}, err
+		return nil, err
 	}
 	inline, err := g.log.Foresee(e, body)
 	if err != nil {
-		if body.Inline == nil && s.inline != nil { // slots were taken here
-			err = errors.Join(err, s.release())
-			s.slots = nil
-		}
-		return g, placed{}, err
+		return g, err
 	}
 	ready, err := s.addresses(m, g, inline)
 	if err != nil {
-		return nil, placed{}, err
+		return nil, err
 	}
 
 	// From here on nothing is refused: the logical tips change.
@@ -101,15 +64,16 @@ func (m *Manager) trySequence(s *sealed) (*group, placed, error) {
 	}
 	if err != nil {
 		m.poison(err)
-		return nil, placed{}, m.poisoned()
+		return nil, m.poisoned()
 	}
 	d.Born(ready.Extents...)
 	for _, x := range ready.Index {
 		d.Died(lsn, x)
 	}
 	d.Advance(e, p.Hash)
-	m.join(g, s, body)
-	return g, placed{e.Txn, d.Head.Position, e.Time}, nil
+	t.p = placed{pos: d.Head.Position, time: e.Time}
+	m.join(g, t, len(body.Inline))
+	return g, nil
 }
 
 // openGroup is the group that transactions join now. Under m.seq.mu.
@@ -125,15 +89,14 @@ func (m *Manager) openGroup() (*group, error) {
 	return m.seq.group, nil
 }
 
-// bodyOf decides where a small body lies: in the log as long as the group's
-// share of it lasts, then in the heap. When the last group had more than that
-// share, the heap is synced anyway, and the log is spared.
+// bodyOf says where the body lies: in the log as long as the group's share of
+// it lasts, else in the heap.
 func (m *Manager) bodyOf(g *group, s *sealed) (wal.Body, error) {
-	if s.inline != nil && s.slots == nil {
-		if g.inline+len(s.inline) <= m.opts.InlineBytes && m.seq.lastPayload <= int64(m.opts.InlineBytes) {
+	if s.inline != nil {
+		if g.inline+len(s.inline) <= m.opts.InlineBytes {
 			return wal.Body{Inline: s.inline}, nil
 		}
-		if err := s.allocate(); err != nil {
+		if err := s.toHeap(); err != nil {
 			return wal.Body{}, err
 		}
 	}
@@ -169,8 +132,10 @@ func (s *sealed) indexed() uint64 {
 }
 
 // join makes the transaction a member of the group.
-func (m *Manager) join(g *group, s *sealed, body wal.Body) {
-	g.inline += len(body.Inline)
+func (m *Manager) join(g *group, t *ticket, inline int) {
+	s := t.s
+	g.members = append(g.members, t)
+	g.inline += inline
 	if s.body != nil {
 		g.payload += int64(s.body.Size())
 		m.stats.payload.Add(s.body.Size())
@@ -180,9 +145,6 @@ func (m *Manager) join(g *group, s *sealed, body wal.Body) {
 		s.owned = true
 		s.body.Adopt()
 		g.heap = g.heap || !s.synced
-		if s.inline != nil {
-			g.images.Add(1)
-		}
 	}
 }
 
@@ -237,7 +199,7 @@ func (s *sealed) validate(d *pagestore.Draft) error {
 		if err != nil {
 			return err
 		}
-		if now != id && tx.opts.Isolation == Serializable {
+		if now != id && (tx.opts.Isolation == Serializable || tx.gives(name)) {
 			return &ConflictError{Volume: id, Name: name, What: "name"}
 		}
 	}

@@ -163,6 +163,12 @@ func (tx *Tx) wantFree(name string) error {
 	return err
 }
 
+// gives reports whether the transaction gives the name to a volume.
+func (tx *Tx) gives(name string) bool {
+	v := tx.names[name]
+	return v != nil && (v.created || v.base.Attrs.Name != name)
+}
+
 // RenameVolume gives a volume another name. Errors: ErrNoVolume,
 // ErrVolumeExists, an invalid name.
 func (tx *Tx) RenameVolume(from, to string) error {

@@ -57,7 +57,7 @@ func (d *Draft) Volume(id wal.VolumeID) (*DraftVolume, error) {
 	v := &DraftVolume{ID: id, Exists: ok, draft: d, ref: ref}
 	v.died = func(x node.Dead) { d.deaths.add(x, v.ref.Attrs.PageSize) }
 	if ok {
-		v.lin = *lin
+		v.lin = lin.unwritten()
 	}
 	d.vols[id] = v
 	return v, nil
@@ -261,7 +261,6 @@ func (v *DraftVolume) flush(e catalogue.Edit) error {
 		}
 	}
 	lin := v.lin
-	lin.written = pagetree.Tree{}
 	return e.Put(cat, lineageKey(v.ref.Lineage), &lin)
 }
 

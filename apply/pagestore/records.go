@@ -134,6 +134,12 @@ type lineageRecord struct {
 	written pagetree.Tree // Tree by its slots; set by the checkpoint that wrote it
 }
 
+// unwritten is a copy to be changed. It leaves out what a checkpoint may be
+// setting at the moment.
+func (l *lineageRecord) unwritten() lineageRecord {
+	return lineageRecord{Origin: l.Origin, Fork: l.Fork, Tip: l.Tip, Tree: l.Tree, PageSize: l.PageSize}
+}
+
 const lineageRecordFixed = 33
 
 // Size is the encoded length in bytes; it does not depend on the tree.

@@ -16,18 +16,19 @@ import (
 
 // app is what all commands share: the streams and the flags of the root.
 type app struct {
-	in       io.Reader
-	out, err *os.File
-	fs       vfs.FS
-	dir      string // --dir
-	json     bool   // --json
-	began    bool   // a command was understood and runs: errors are not of usage any more
-	bold     style  // for headings on out
-	red      style  // for bad news on out
+	in    io.Reader
+	out   *output
+	err   *os.File
+	fs    vfs.FS
+	dir   string // --dir
+	json  bool   // --json
+	began bool   // a command was understood and runs: errors are not of usage any more
+	bold  style  // for headings on out
+	red   style  // for bad news on out
 }
 
 func newApp(in io.Reader, out, err *os.File) *app {
-	a := &app{in: in, out: out, err: err, fs: vfs.OS()}
+	a := &app{in: in, out: &output{w: out}, err: err, fs: vfs.OS()}
 	if coloured(out) {
 		a.bold, a.red = "1", "31"
 	}
@@ -41,10 +42,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.out.err
+	}
 	code := a.exitCode(err)
 	if err != nil && !errors.Is(err, errReported) {
-		a.complain(err, code)
+		a.complain(err, code, c.CommandPath())
 	}
 	return code
 }
@@ -84,7 +88,9 @@ still holds, with export.
 			a.began = c.HasParent() // the root alone does nothing
 		},
 	}
-	root.PersistentFlags().StringVar(&a.dir, "dir", os.Getenv("QUIRE_DIR"), "directory of the store (default $QUIRE_DIR)")
+	cobra.EnableCommandSorting = false // they are in the order in which one needs them
+	root.SetUsageTemplate(usage)
+	root.PersistentFlags().StringVar(&a.dir, "dir", os.Getenv("QUIRE_DIR"), "the store is in `DIR` (default $QUIRE_DIR)")
 	root.PersistentFlags().Lookup("dir").DefValue = "" // the same help for everybody
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print data as JSON, see txnctl help json")
 	_ = root.MarkPersistentFlagDirname("dir")
@@ -108,6 +114,29 @@ still holds, with export.
 	return root
 }
 
+// usage is cobra's template without "[flags]" for commands that only have
+// others below them.
+const usage = `Usage:{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} COMMAND{{else}}
+  {{.UseLine}}{{end}}{{if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}{{$cmds := .Commands}}{{if .HasAvailableSubCommands}}{{range $group := .Groups}}
+
+{{.Title}}{{range $cmds}}{{if eq .GroupID $group.ID}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}
+
+{{if .Groups}}More:{{else}}Commands:{{end}}{{range $cmds}}{{if and (eq .GroupID "") .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{range $cmds}}{{if .IsAdditionalHelpTopicCommand}}
+  {{rpad (print "help " .Name) .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Everywhere:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+`
+
 // group makes a command whose only use is to have others below it.
 func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	c.Args, c.RunE = cobra.NoArgs, needsCommand
@@ -115,8 +144,8 @@ func group(c *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-func needsCommand(c *cobra.Command, _ []string) error {
-	return usagef("which command? See %s --help", c.CommandPath())
+func needsCommand(*cobra.Command, []string) error {
+	return usagef("which command?")
 }
 
 // storeDir is the directory of the store that the user names.
@@ -136,6 +165,22 @@ func (a *app) print(v any, text func(w io.Writer)) error {
 	e := json.NewEncoder(a.out)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// output is standard output. It remembers the first error, so that a full disk
+// behind it does not pass for success.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(b)
+	o.err = err
+	return n, err
 }
 
 // note tells people what is not data.

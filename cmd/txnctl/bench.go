@@ -66,7 +66,7 @@ func newBenchCommitCommand(a *app) *cobra.Command {
 	flags.Float64Var(&f.warmUp, "warm-up", 2, "seconds before measuring")
 	flags.Var(&f.volumeSize, "volume-size", "size of the volume, filled before measuring")
 	flags.StringVar(&f.volume, "volume", "bench", "name of the volume; with --dir it is overwritten")
-	flags.StringVar(&f.acks, "acks", "", "append `LSN TXN-UUID` to this file after each acknowledgement")
+	flags.StringVar(&f.acks, "acks", "", "append LSN and transaction ID to this `FILE` after each acknowledgement")
 	flags.StringVar(&f.in, "in", os.TempDir(), "directory, on the disk to be measured, for a temporary store")
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 type sizeFlag int64
 
 func (f *sizeFlag) String() string {
-	return strings.ReplaceAll(strings.TrimSuffix(bytesText(int64(*f)), " B"), " ", "")
+	return strings.NewReplacer(".0 ", "", " ", "").Replace(bytesText(int64(*f)))
 }
 
 func (f *sizeFlag) Set(s string) error {

@@ -20,6 +20,7 @@ func printBench(w io.Writer, head style, r *bench.Result) {
 	row("latency p99", func(s bench.Side) string { return micros(s.P99) })
 	row("longest", func(s bench.Side) string { return micros(s.Max) })
 	row("transactions", func(s bench.Side) string { return grouped(s.Transactions) })
+	row("processor time each", func(s bench.Side) string { return micros(s.CPU) })
 	row("syncs", func(s bench.Side) string { return grouped(s.Syncs) })
 	row("device bytes per payload byte", func(s bench.Side) string { return fmt.Sprintf("%.2f", s.Amplification) })
 	row("measured for", func(s bench.Side) string { return fmt.Sprintf("%.1f s", s.Seconds) })

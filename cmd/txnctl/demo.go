@@ -119,7 +119,9 @@ func childOf(dir string) *exec.Cmd {
 	if err != nil {
 		self = os.Args[0]
 	}
-	return exec.Command(self, "demo", demoChild, dir)
+	child := exec.Command(self, "demo", demoChild, dir)
+	child.Args[0] = os.Args[0] // what it was called by
+	return child
 }
 
 // standardLibrary is where the Go toolchain keeps its sources.

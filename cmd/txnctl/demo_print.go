@@ -33,7 +33,10 @@ func step(w io.Writer, head style, number int, name string, seconds float64, fir
 }
 
 func took(seconds float64) string {
-	if seconds < 1 {
+	switch {
+	case seconds == 0: // a moment
+		return ""
+	case seconds < 1:
 		return fmt.Sprintf("%.0f ms", seconds*1000)
 	}
 	return fmt.Sprintf("%.1f s", seconds)

@@ -31,12 +31,21 @@ const exitCodes = `Exit codes:
 // errReported ends a command whose output said already what is wrong.
 var errReported = errors.New("reported")
 
+// errProblems ends recovery verify, whose output lists them.
+var errProblems = fmt.Errorf("%w: %w", errReported, wal.ErrCorrupt)
+
 // usageError is a command line that makes no sense.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
 func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// conflictError is somebody else's change that came first.
+type conflictError string
+
+func (e conflictError) Error() string        { return string(e) }
+func (e conflictError) Is(target error) bool { return target == txn.ErrConflict }
 
 // exitCode sorts errors; what is found first wins.
 func (a *app) exitCode(err error) int {
@@ -58,7 +67,7 @@ func (a *app) exitCode(err error) int {
 }
 
 // complain prints an error, and what can be done about it.
-func (a *app) complain(err error, code int) {
+func (a *app) complain(err error, code int, command string) {
 	name := "txnctl:"
 	if coloured(a.err) {
 		name = style("31").paint(name)
@@ -66,7 +75,7 @@ func (a *app) complain(err error, code int) {
 	a.note("%s %s", name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	switch code {
 	case exitUsage:
-		a.note("Try txnctl help.")
+		a.note("See %s --help.", command)
 	case exitLocked:
 		a.note("One process has a store open at a time. ls, stat, log, show, status and export work beside it.")
 	case exitCorrupt:

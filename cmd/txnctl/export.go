@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/quire-db/quire/backup"
@@ -38,7 +39,8 @@ func newExportCommand(a *app) *cobra.Command {
 		Short: "Make the content of a volume a file",
 		Long: `Write the content of VOLUME to FILE, or to standard output when it is "-". The
 file appears under its name when all of it is written and synced, in place of
-one that had the name; on an error there is nothing.
+one that had the name; on an error nothing has changed. A FIFO or a device is
+written to as it is.
 
 With --at LSN it is the state after that entry. The store holds the states from
 its last checkpoint on (see status). Every page is verified as it is read.`,
@@ -52,7 +54,7 @@ its last checkpoint on (see status). Every page is verified as it is read.`,
 			return ex.run(c.Context())
 		},
 	}
-	c.Flags().Var(&ex.at, "at", "the state after the entry with this LSN (default the newest)")
+	c.Flags().Var(&ex.at, "at", "the state after the entry with this `LSN` (default the newest)")
 	return c
 }
 
@@ -61,15 +63,29 @@ func (ex *exporter) run(ctx context.Context) error {
 		return usagef("--json and FILE \"-\" both want standard output")
 	}
 	if ex.file == "-" {
-		return ex.toStdout(ctx)
+		_, err := ex.write(ctx, ex.out)
+		return err
 	}
-	out, err := ex.toFile(ctx)
+	name, write := ex.target()
+	out, err := write(ctx, name)
 	if err != nil {
 		return err
 	}
 	return ex.print(out, func(w io.Writer) {
 		fmt.Fprintf(w, "Wrote %s: %s as of LSN %d, %s.\n", out.File, out.Volume, out.LSN, bytesText(out.Bytes))
 	})
+}
+
+// target is the file behind links, and how it is written.
+func (ex *exporter) target() (name string, write func(context.Context, string) (exportOutput, error)) {
+	name, err := filepath.EvalSymlinks(ex.file)
+	if err != nil { // there is none
+		return ex.file, ex.toFile
+	}
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return name, ex.toDevice
+	}
+	return name, ex.toFile
 }
 
 // exportTries is how often an export begins anew because a running service
@@ -79,49 +95,56 @@ const exportTries = 5
 // errOvertaken: a running service reused the space of what was being read.
 var errOvertaken = errors.New("a service that has the store open wrote over this state while it was read; nothing is wrong with the store, try again")
 
-func (ex *exporter) toStdout(ctx context.Context) error {
-	_, err := ex.write(ctx, ex.out)
-	return err
-}
-
-func (ex *exporter) toFile(ctx context.Context) (out exportOutput, err error) {
-	f, err := os.CreateTemp(filepath.Dir(ex.file), ".txnctl-*.tmp")
+// toFile writes to a temporary name beside the file's, and renames.
+func (ex *exporter) toFile(ctx context.Context, name string) (out exportOutput, err error) {
+	temp := filepath.Join(filepath.Dir(name), ".txnctl-"+uuid.NewString()+".tmp")
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return out, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(temp))
 		}
 	}()
-	for try := 1; ; try++ {
-		out, err = ex.write(ctx, f)
-		if !errors.Is(err, errOvertaken) || try == exportTries {
-			break
+	out, err = ex.writeAgain(ctx, f)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return out, err
+	}
+	if err = os.Rename(temp, name); err != nil {
+		return out, err
+	}
+	// Who deletes the original now must not lose both.
+	if serr := ex.fs.SyncDir(filepath.Dir(name)); serr != nil {
+		ex.note("%s is written, but its name may not survive a power cut: %v", name, serr)
+	}
+	return out, nil
+}
+
+// writeAgain begins anew when it was overtaken.
+func (ex *exporter) writeAgain(ctx context.Context, f *os.File) (out exportOutput, err error) {
+	for range exportTries {
+		if out, err = ex.write(ctx, f); !errors.Is(err, errOvertaken) {
+			return out, err
 		}
-		if _, err = f.Seek(0, io.SeekStart); err == nil {
-			err = f.Truncate(0)
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return out, err
 		}
-		if err != nil {
+		if err := f.Truncate(0); err != nil {
 			return out, err
 		}
 	}
+	return out, err
+}
+
+// toDevice writes to what is no regular file and must not become one.
+func (ex *exporter) toDevice(ctx context.Context, name string) (out exportOutput, err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
 		return out, err
 	}
-	return out, ex.finish(f)
-}
-
-// finish gives a complete file its name. The directory is synced too: who
-// deletes the original now must not lose both.
-func (ex *exporter) finish(f *os.File) error {
-	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), ex.file); err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), ex.fs.SyncDir(filepath.Dir(ex.file)))
+	out, err = ex.write(ctx, f)
+	return out, errors.Join(err, f.Close())
 }
 
 // write writes the volume's content.

@@ -66,9 +66,9 @@ between is overwritten.`,
 			return im.run(c.Context())
 		},
 	}
-	c.Flags().Uint32Var(&im.pageSize, "page-size", 0, "of a new volume, in bytes: a power of two from 512 to 65536 (default 4096)")
-	c.Flags().StringVar(&im.message, "message", "", "what the entry says to those who read the log (default \"import FILE\")")
-	c.Flags().Var(&im.expect, "expect", "the entry that must have changed the volume last")
+	c.Flags().Uint32Var(&im.pageSize, "page-size", 0, "pages of a new volume have `BYTES`: a power of two from 512 to 65536 (default 4096)")
+	c.Flags().StringVar(&im.message, "message", "", "write `TEXT` into the entry, for those who read the log (default \"import FILE\")")
+	c.Flags().Var(&im.expect, "expect", "a conflict unless the entry with this `LSN` changed the volume last")
 	return c
 }
 
@@ -117,10 +117,10 @@ func (im *importer) check() error {
 	return nil
 }
 
-// open opens the file; size is -1 when it cannot be known.
+// open opens the file; size is unknownTotal when it cannot be known.
 func (im *importer) open() (file io.ReadCloser, size int64, err error) {
 	if im.file == "-" {
-		return io.NopCloser(im.in), -1, nil
+		return io.NopCloser(im.in), unknownTotal, nil
 	}
 	f, err := os.Open(im.file)
 	if err != nil {
@@ -134,7 +134,7 @@ func (im *importer) open() (file io.ReadCloser, size int64, err error) {
 		return nil, 0, errors.Join(err, f.Close())
 	}
 	if !st.Mode().IsRegular() {
-		return f, -1, nil
+		return f, unknownTotal, nil
 	}
 	return f, st.Size(), nil
 }
@@ -148,8 +148,8 @@ func (im *importer) checkExpected() error {
 	return im.withView(0, func(v *recovery.Viewed) error {
 		vol, err := findVolume(v.Snapshot(), im.name)
 		if err == nil && vol.Changed != wal.LSN(im.expect) {
-			err = fmt.Errorf("%w: volume %q was last changed by LSN %d, not %d; nothing was written, look at what it holds and import again",
-				txn.ErrConflict, im.name, vol.Changed, wal.LSN(im.expect))
+			err = conflictError(fmt.Sprintf("conflict: volume %q was last changed by LSN %d, not %d; nothing was written, look at what it holds now",
+				im.name, vol.Changed, wal.LSN(im.expect)))
 		}
 		return err
 	})

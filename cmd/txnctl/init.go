@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
 )
 
 // initOutput is what init prints.
@@ -31,12 +33,28 @@ must exist. A store that is there already is an error and stays as it is.`,
 }
 
 func (a *app) init() error {
-	if a.dir != "" && a.hasStore(a.dir) {
-		return fmt.Errorf("there is a store in %s already; it was left as it is", a.dir)
+	if err := a.checkFree(); err != nil {
+		return err
 	}
 	return a.withStore(txn.Options{Create: true}, func(m *txn.Manager, _ *recovery.Report) error {
 		st := m.Stats()
 		o := initOutput{a.dir, st.Pages.Store.String(), st.Head.Timeline.String(), uint64(st.Published)}
 		return a.print(o, func(w io.Writer) { fmt.Fprintf(w, "Made an empty store in %s.\n", a.dir) })
 	})
+}
+
+// checkFree makes sure that nothing else has the place; what an init left that
+// was interrupted does not count.
+func (a *app) checkFree() error {
+	dir, err := a.storeDir()
+	if err != nil {
+		return err
+	}
+	if a.hasStore(dir) {
+		return fmt.Errorf("there is a store in %s already; it was left as it is", dir)
+	}
+	if _, err := recovery.Examine(a.fs, dir); errors.Is(err, wal.ErrCorrupt) {
+		return fmt.Errorf("%s is not empty; it was left as it is", dir)
+	}
+	return nil
 }

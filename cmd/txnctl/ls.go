@@ -73,7 +73,11 @@ func (a *app) ls(all bool) error {
 		}
 		return nil
 	})
-	if err == nil && len(t.rows) > 0 {
+	switch {
+	case err != nil || a.json:
+	case len(t.rows) == 0:
+		a.note("No volumes.")
+	default:
 		t.print(a.out, a.bold)
 	}
 	return err

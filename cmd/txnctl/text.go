@@ -113,6 +113,14 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", v, units[0])
 }
 
+// lsnText is for LSNs that may be none.
+func lsnText(lsn uint64) string {
+	if lsn == 0 {
+		return "none yet"
+	}
+	return fmt.Sprintf("LSN %d", lsn)
+}
+
 // timeText is a time of an entry for people; jsonTime for programs.
 func timeText(ns int64) string { return time.Unix(0, ns).UTC().Format("2006-01-02 15:04:05Z") }
 func jsonTime(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }

@@ -27,7 +27,8 @@
 // Latency is of one transaction, from having its pages in hand to the
 // acknowledgement, kept in a Histogram with an error below 2 per cent. Syncs of
 // the engine are counted where it asks the disk for them, in a Counter around
-// its vfs.FS. What reached the device is read from the block device's own
+// its vfs.FS. Processor time is the whole process's, its background work and the
+// collector included. What reached the device is read from the block device's own
 // counter (see Meter), which counts everybody's writes; where it cannot be
 // read, the process's own write counter stands in, and Result says so.
 //

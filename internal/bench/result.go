@@ -39,6 +39,7 @@ type Side struct {
 	P50            float64 `json:"p50_microseconds" doc:"latency that half of the transactions did not exceed"`
 	P99            float64 `json:"p99_microseconds" doc:"latency that 99 of 100 did not exceed"`
 	Max            float64 `json:"max_microseconds" doc:"the longest latency"`
+	CPU            float64 `json:"cpu_microseconds_per_transaction" doc:"processor time of this process by transactions"`
 	Syncs          uint64  `json:"syncs" doc:"of files and directories"`
 	DeviceBytes    uint64  `json:"device_bytes" doc:"written to the device in these slices, by whomever"`
 	Amplification  float64 `json:"device_bytes_per_payload_byte" doc:"device bytes by payload bytes"`
@@ -70,7 +71,7 @@ func (t *tally) side(c Config) Side {
 	s := Side{
 		Seconds: t.took.Seconds(), Transactions: t.txs, PayloadBytes: t.txs * uint64(c.Pages) * uint64(c.PageSize),
 		P50: microseconds(t.latency.Quantile(0.5)), P99: microseconds(t.latency.Quantile(0.99)), Max: microseconds(t.latency.Max()),
-		Syncs: t.syncs, DeviceBytes: t.device,
+		CPU: ratio(microseconds(t.cpu), float64(t.txs)), Syncs: t.syncs, DeviceBytes: t.device,
 	}
 	s.PerSecond = ratio(float64(s.Transactions), s.Seconds)
 	s.BytesPerSecond = ratio(float64(s.PayloadBytes), s.Seconds)

@@ -83,6 +83,7 @@ type run struct {
 // tally is what one subject did in its slices.
 type tally struct {
 	took    time.Duration
+	cpu     time.Duration
 	txs     uint64
 	syncs   uint64
 	device  uint64
@@ -232,7 +233,7 @@ func (r *run) slice(ctx context.Context, s subject, t *tally, syncs func() uint6
 	if err != nil {
 		return err
 	}
-	synced, began := syncs(), time.Now()
+	synced, cpu, began := syncs(), processorTime(), time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var stop atomic.Bool
@@ -252,6 +253,7 @@ func (r *run) slice(ctx context.Context, s subject, t *tally, syncs func() uint6
 		after()
 	}
 	t.took += time.Since(began)
+	t.cpu += processorTime() - cpu
 	t.syncs += syncs() - synced
 	for i := range hists {
 		t.txs += hists[i].Count()

@@ -83,7 +83,7 @@ type RecoverStep struct {
 	Bytes      int64   `json:"bytes_replayed" doc:"of their records"`
 	Rewritten  int     `json:"entries_rewritten" doc:"entries not known to be synced, written anew"`
 	CutBytes   int64   `json:"bytes_cut" doc:"of the torn end of the log"`
-	CutReason  string  `json:"cut_reason,omitempty" doc:"why they were cut; absent when none were"`
+	CutReason  string  `json:"cut_reason" doc:"why they were cut; empty when none were"`
 	Seconds    float64 `json:"seconds" doc:"it took"`
 }
 

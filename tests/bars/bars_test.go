@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
 )
 
@@ -186,7 +188,13 @@ func readAll(dir string) error {
 	})
 }
 
-func verify(dir string) error { return nil }
+func verify(dir string) error {
+	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
+	if err == nil && !rep.Clean {
+		err = fmt.Errorf("verify: %v", rep.Problems)
+	}
+	return err
+}
 
 // loadSparse scatters 262,144 pages over 2.6 million, 256 a transaction.
 func loadSparse(dir string) error {

@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/quire-db/quire/internal/vfs/crashfs"
 	"github.com/quire-db/quire/internal/vfs/tidwallfs"
+	"github.com/quire-db/quire/txn"
 )
 
 // pointsVariable is the environment variable that says how many crash points
@@ -19,7 +21,7 @@ import (
 const pointsVariable = "CRASH_POINTS"
 
 // fewPoints are those of an ordinary run of all tests.
-const fewPoints = 2500
+const fewPoints = 2000
 
 // TestCrash runs the tests of this package with the library on a crashing disk.
 func TestCrash(t *testing.T) {
@@ -28,7 +30,7 @@ func TestCrash(t *testing.T) {
 	}
 	module, err := filepath.Abs("../..")
 	must(t, err)
-	cmd, err := tidwallfs.Command(module, t.TempDir(), "-v", "-run", "Hooked", "./tests/crash")
+	cmd, err := tidwallfs.Command(module, t.TempDir(), "-count=1", "-timeout=20m", "-v", "-run", "Hooked", "./tests/crash")
 	must(t, err)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
@@ -56,7 +58,7 @@ func (o *opened) ctx() context.Context { return context.Background() }
 // record is the life of a store: its making, commits beside checkpoints, clean
 // closings, kills and power cuts.
 func record(t *testing.T, b bay, seed uint64) []*history {
-	l := &life{bay: b, disk: crashfs.New(), seed: seed, rec: newRecorder()}
+	l := newLife(b, crashfs.New(), seed)
 	must(t, l.first())
 	states, err := l.rec.states([]state{{}, {}})
 	must(t, err)
@@ -71,7 +73,7 @@ func record(t *testing.T, b bay, seed uint64) []*history {
 
 // again is the life of what a crash left.
 func again(t *testing.T, b bay, h *history, k int, m crashfs.Model, seed uint64) *history {
-	l := &life{bay: b, disk: h.disk.Cut(k, m), seed: seed, rec: newRecorder()}
+	l := newLife(b, h.disk.Cut(k, m), seed)
 	begin := l.disk.Ops()
 	l.rec.committed(h.acked(k), begin, nil)
 	must(t, l.second())
@@ -87,13 +89,15 @@ func again(t *testing.T, b bay, h *history, k int, m crashfs.Model, seed uint64)
 func (l *life) first() error {
 	steps := []func() error{
 		l.open, l.bursts, l.checkpoint, l.bursts, l.beside, l.close,
-		l.open, l.close, l.open, l.bursts, l.checkpoint, l.checkpoint, l.close, l.open, l.bursts, l.bursts, l.close,
+		l.open, l.close,
+		l.open, l.fill, l.checkpoint, l.checkpoint, l.bursts, l.close,
+		l.open, l.bursts, l.bursts, l.close,
 	}
 	return l.all(steps)
 }
 
 func (l *life) second() error {
-	return l.all([]func() error{l.open, l.bursts, l.beside, l.bursts, l.close})
+	return l.all([]func() error{l.open, l.bursts, l.fill, l.beside, l.bursts, l.close})
 }
 
 func (l *life) all(steps []func() error) error {
@@ -108,6 +112,19 @@ func (l *life) all(steps []func() error) error {
 func (l *life) bursts() error { return l.burst(3, 4) }
 
 func (l *life) checkpoint() error { return l.o.Checkpoint(context.Background()) }
+
+// fill fills more than one generation of the log.
+func (l *life) fill() error {
+	before := l.o.Stats().LogBytes
+	r := rand.New(rand.NewPCG(l.seed, before))
+	for l.o.Stats().LogBytes-before < 1<<20 {
+		o := txn.TxOptions{Metadata: randomBytes(r, 60<<10), Durability: txn.Durability(r.IntN(2))}
+		if err := l.run(o, small, "a", r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // beside checkpoints while commits go on.
 func (l *life) beside() error {

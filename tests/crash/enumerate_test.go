@@ -1,7 +1,10 @@
 package crash
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"github.com/quire-db/quire/internal/vfs/crashfs"
+	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -22,7 +26,7 @@ type point struct {
 }
 
 func (p point) String() string {
-	return fmt.Sprintf("%s, operation %d of %d, %v", p.h.name, p.k, p.h.disk.Ops(), p.model)
+	return fmt.Sprintf("%s, cut behind operation %d of %d, %v", p.h.name, p.k, p.h.disk.Ops(), p.model)
 }
 
 // trace is the operations before the crash.
@@ -37,8 +41,8 @@ func (p point) trace(n int) string {
 
 // totals are what an enumeration is about.
 type totals struct {
-	points, inRecovery, goneOn, torn, rewritten atomic.Int64
-	lost, partial, refused, panics, unclean     atomic.Int64
+	points, inRecovery, goneOn, verified, torn, rewritten atomic.Int64
+	lost, partial, refused, panics, unclean               atomic.Int64
 }
 
 func (c *totals) failures() int64 {
@@ -46,9 +50,9 @@ func (c *totals) failures() int64 {
 }
 
 func (c *totals) String() string {
-	return fmt.Sprintf("%d crash points (%d inside recovery; %d with a torn tail, %d with entries written anew; %d gone on with): "+
+	return fmt.Sprintf("%d crash points (%d inside recovery; %d with a torn tail, %d with entries written anew; %d gone on with, %d verified): "+
 		"%d lost, %d partial, %d refused to open, %d panics, %d not clean",
-		c.points.Load(), c.inRecovery.Load(), c.torn.Load(), c.rewritten.Load(), c.goneOn.Load(),
+		c.points.Load(), c.inRecovery.Load(), c.torn.Load(), c.rewritten.Load(), c.goneOn.Load(), c.verified.Load(),
 		c.lost.Load(), c.partial.Load(), c.refused.Load(), c.panics.Load(), c.unclean.Load())
 }
 
@@ -132,21 +136,49 @@ func (e *enumeration) point(b bay, p point) {
 	image := p.h.disk.Cut(p.k, p.model)
 	begin := image.Ops()
 	chance := rand.New(rand.NewPCG(uint64(p.k), uint64(p.h.begin)+uint64(len(p.model.String()))))
+	if chance.IntN(verifyOneIn) == 0 {
+		e.verify(b, p, image, false)
+	}
 	last, done, ok := e.recovered(b, p, image)
 	switch {
 	case !ok:
+		return
 	case chance.IntN(goOnOneIn) == 0:
 		e.goOn(b, p, image, last)
-	case chance.IntN(nestOneIn) == 0 && strings.Count(p.h.name, "recovery") < 2:
+	case chance.IntN(nestOneIn) == 0 && p.h.depth < 2:
 		e.nested(b, p, image, begin, done, last)
+	}
+	if chance.IntN(verifyOneIn) == 0 {
+		e.verify(b, p, image, true)
+	}
+}
+
+// verify looks at a store that is not open: as the crash left it, or closed.
+func (e *enumeration) verify(b bay, p point, image *crashfs.FS, closed bool) {
+	e.counts.verified.Add(1)
+	fsys, dir, unmount := b.mount(image)
+	defer unmount()
+	before := image.Ops()
+	rep, err := recovery.Verify(context.Background(), fsys, dir, recovery.VerifyOptions{})
+	switch {
+	case !closed && p.h.acked(p.k) == 0 && errors.Is(err, fs.ErrNotExist): // not made yet
+	case err != nil:
+		e.fail(p, &e.counts.unclean, "verify: %v", err)
+	case !rep.Clean || image.Ops() != before:
+		e.fail(p, &e.counts.unclean, "verify found %d problems and changed %d things, closed %v: %v", len(rep.Problems), image.Ops()-before, closed, rep.Problems)
+	case closed && !rep.ClosedCleanly:
+		e.fail(p, &e.counts.unclean, "verify says that the store was not closed: %+v", rep)
+	case !closed && rep.Last < p.h.acked(p.k):
+		e.fail(p, &e.counts.lost, "verify sees LSN %d, %d was acknowledged", rep.Last, p.h.acked(p.k))
 	}
 }
 
 // One in so many of the points is gone on with, or has the recovery behind it
 // cut at every operation.
 const (
-	goOnOneIn = 16
-	nestOneIn = 60
+	goOnOneIn   = 16
+	nestOneIn   = 100
+	verifyOneIn = 4
 )
 
 // guard turns a panic into a failure.
@@ -200,7 +232,7 @@ func (e *enumeration) check(p point, o *opened) bool {
 // goOn commits on a recovered store, which was closed, and opens it again.
 func (e *enumeration) goOn(b bay, p point, image *crashfs.FS, last wal.LSN) {
 	e.counts.goneOn.Add(1)
-	l := &life{bay: b, disk: image, seed: uint64(p.k), rec: newRecorder()}
+	l := newLife(b, image, uint64(p.k))
 	if err := l.goOn(); err != nil {
 		e.fail(p, &e.counts.unclean, "going on: %v", err)
 		return
@@ -248,7 +280,7 @@ func (e *enumeration) nested(b bay, p point, image *crashfs.FS, begin, done int,
 	h := &history{
 		name: p.String() + ", recovery", disk: image, begin: begin,
 		acks:   []ack{{begin, p.h.acked(p.k)}, {done, last}},
-		states: p.h.states[:last+1],
+		states: p.h.states[:last+1], depth: p.h.depth + 1,
 	}
 	for k := begin; k <= image.Ops() && !e.spent(); k++ {
 		list := models(k, 1)

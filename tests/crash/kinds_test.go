@@ -11,7 +11,7 @@ import (
 // kinds are the transactions that a burst is made of; own is the volume that
 // no other writer writes pages of.
 var kinds = []func(s *step, own string) error{
-	small, small, small, several, spilled, holes, shorter, counter, counter, both, naming, swapping, undone, patch, tiny, beside,
+	small, small, small, several, spilled, holes, shorter, counter, counter, both, naming, swapping, undone, patch, tiny, beside, sparse, sparse,
 }
 
 // volume opens a volume, made if it is missing.
@@ -191,4 +191,23 @@ func swapping(s *step, own string) error {
 		errs = append(errs, s.RenameVolume(n[0], n[1]))
 	}
 	return errors.Join(errs...)
+}
+
+// sparse grows a tree of several levels, and cuts it.
+func sparse(s *step, own string) error {
+	v, err := s.volume("sparse", 512)
+	if err != nil {
+		return err
+	}
+	far := []uint64{0, 63, 64, 65, 4000, 5000, 1 << 18, 1<<24 + 7, 1 << 33}
+	if no := far[s.r.IntN(len(far))]; s.r.IntN(5) == 0 {
+		s.effects = append(s.effects, truncate("sparse", no))
+		err = v.Truncate(no)
+	}
+	for range 1 + s.r.IntN(5) {
+		if err == nil {
+			err = s.write(v, far[s.r.IntN(len(far))]+uint64(s.r.IntN(3)))
+		}
+	}
+	return err
 }

@@ -21,6 +21,12 @@ type life struct {
 	rec  *recorder
 	last wal.LSN // of the last opening
 	o    *opened
+
+	patience time.Duration // with one transaction
+}
+
+func newLife(b bay, disk *crashfs.FS, seed uint64) *life {
+	return &life{bay: b, disk: disk, seed: seed, rec: newRecorder(), patience: 20 * time.Second}
 }
 
 // step is a transaction under way, and what it does to a state.
@@ -72,19 +78,23 @@ func (l *life) commit(w int, r *rand.Rand) error {
 	if r.IntN(6) == 0 {
 		o.Durability = txn.Buffered
 	}
-	if r.IntN(6) == 0 {
+	if r.IntN(20) == 0 {
 		o.Metadata = randomBytes(r, 30<<10+r.IntN(30<<10)) // fills the log
 	}
+	return l.run(o, kind, fmt.Sprintf("%c", 'a'+w), r)
+}
+
+func (l *life) run(o txn.TxOptions, kind func(*step, string) error, own string, r *rand.Rand) error {
 	return l.do(o, func(tx *txn.Tx) ([]effect, error) {
 		s := &step{Tx: tx, r: r}
-		err := kind(s, fmt.Sprintf("%c", 'a'+w))
+		err := kind(s, own)
 		return s.effects, err
 	})
 }
 
 // do runs one transaction and records its fate.
 func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), l.patience)
 	defer stop()
 	var effects []effect
 	c, err := l.o.UpdateWith(ctx, o, func(tx *txn.Tx) (err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"sort"
@@ -29,7 +30,7 @@ type volume struct {
 type effect func(state)
 
 // names are all that a volume may have.
-var names = []string{"a", "b", "c", "shared", "tiny", "spare", "moved"}
+var names = []string{"a", "b", "c", "shared", "tiny", "sparse", "spare", "moved"}
 
 // after is the state with the effects of a transaction.
 func (s state) after(effects []effect) state {
@@ -92,6 +93,7 @@ type history struct {
 	begin  int   // the first operation at which it may be cut
 	acks   []ack // ascending
 	states []state
+	depth  int // how often a recovery was crashed to get here
 }
 
 // acked is the LSN that a cut after operation k must leave.
@@ -142,6 +144,14 @@ func (r *recorder) states(known []state) ([]state, error) {
 		delete(r.effects, lsn)
 	}
 	return states, nil
+}
+
+// peek is the states of a store's life from its beginning, so far.
+func (r *recorder) peek() ([]state, error) {
+	r.mu.Lock()
+	c := recorder{effects: maps.Clone(r.effects)}
+	r.mu.Unlock()
+	return c.states([]state{{}, {}})
 }
 
 // wrong says how a store differs from what it must hold.
@@ -207,7 +217,7 @@ func comparePresent(v *txn.Volume, want *volume) (present map[uint64]bool, err e
 // compareAbsent reads, page by page, what the iteration did not show.
 func compareAbsent(v *txn.Volume, want *volume, present map[uint64]bool) error {
 	zeros, buf := make([]byte, want.pageSize), make([]byte, want.pageSize)
-	for no := range want.size {
+	for no := range want.some() {
 		if present[no] {
 			continue
 		}
@@ -222,4 +232,23 @@ func compareAbsent(v *txn.Volume, want *volume, present map[uint64]bool) error {
 		}
 	}
 	return nil
+}
+
+// some yields the pages below the size, of a large volume those that were
+// written and their neighbours.
+func (v *volume) some() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for no := range min(v.size, 64) {
+			if !yield(no) {
+				return
+			}
+		}
+		for no := range v.pages {
+			for n := no; n < min(no+2, v.size); n++ {
+				if !yield(n) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/quire-db/quire/txn"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"txnctl": main})
+}
+
+// TestScripts runs what a user would type. QUIRE_UPDATE=1 writes the golden
+// texts in them anew.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       os.Getenv("QUIRE_UPDATE") != "",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("QUIRE_DIR", filepath.Join(e.WorkDir, "store"))
+			e.Values[service{}] = new(service)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":   code,
+			"random": random,
+			"flip":   flip,
+			"hold":   hold,
+			"commit": commit,
+			"trim":   trim,
+			"free":   free,
+		},
+	})
+}
+
+// code N program args... runs a program and expects that exit code.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: code N program args...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := err.(interface{ ExitCode() int })
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// random FILE BYTES SEED makes a file.
+func random(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	seed, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), noise(n, uint64(seed)), 0o600))
+}
+
+// flip FILE OFFSET changes one bit of a file, whose name may be a pattern.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("no file %s", args[0])
+	}
+	off, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b, err := os.ReadFile(names[0])
+	ts.Check(err)
+	b[off] ^= 1
+	ts.Check(os.WriteFile(names[0], b, 0o600))
+}
+
+// service is a store that the test's process has open, as a service does.
+type service struct{ *txn.Manager }
+
+func serviceOf(ts *testscript.TestScript) *service { return ts.Value(service{}).(*service) }
+
+// hold opens the store of QUIRE_DIR.
+func hold(ts *testscript.TestScript, _ bool, _ []string) {
+	m, _, err := txn.Open(ts.Getenv("QUIRE_DIR"), txn.Options{})
+	ts.Check(err)
+	serviceOf(ts).Manager = m
+	ts.Defer(func() { m.Close() })
+}
+
+// trim writes a checkpoint of it.
+func trim(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(serviceOf(ts).Checkpoint(context.Background()))
+}
+
+// free closes it.
+func free(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(serviceOf(ts).Close()) }
+
+// commit VOLUME PAGE TEXT writes a page in it.
+func commit(ts *testscript.TestScript, _ bool, args []string) {
+	no, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	_, err = serviceOf(ts).Update(context.Background(), func(tx *txn.Tx) error {
+		v, err := tx.Volume(args[0])
+		if err != nil {
+			return err
+		}
+		page := make([]byte, v.PageSize())
+		copy(page, args[2])
+		return v.WritePage(no, page)
+	})
+	ts.Check(err)
+}
+
+// noise is bytes that look random and are the same everywhere.
+func noise(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	var key [32]byte
+	binary.LittleEndian.PutUint64(key[:], seed)
+	_, _ = rand.NewChaCha8(key).Read(b)
+	return b
+}

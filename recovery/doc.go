@@ -1,0 +1,104 @@
+// Package recovery opens stores: it decides what of a log is valid after
+// whatever happened, makes the store whole again, and says what it did. It also
+// looks at stores without opening them, and checks all of one.
+//
+// # Use
+//
+//	Open       recovers the store and readies it for writing; txn.Open calls it
+//	View       one state of a store, read-only, also beside a running service
+//	Verify     reads and checks everything, changes not one byte
+//	Examine    manifest and log only: what Open would find
+//	LockHolder who has the store open
+//
+// # Guarantees
+//
+//  1. Nothing at or below a durable mark is ever cut (promise 8). What is wrong
+//     there is a *wal.CorruptError that names file, offset and LSN.
+//  2. An Open that refuses a store has not changed a byte of it, but for the
+//     owner's name in LOCK. Nodes and entries that replay needs are part of what
+//     is checked first; pages are not, they are verified when they are read, or
+//     by Verify.
+//  3. Open may be interrupted anywhere and repeated, with the same result
+//     (promise 7). It applies entries with the code that commits use.
+//  4. Bytes from before a kill are not believed because the page cache shows
+//     them: what is not known durable is written anew and synced first.
+//  5. View and Verify write nothing, take no lock and make no file. Links,
+//     FIFOs, directories in a file's place and strange names are refused, not
+//     followed.
+//
+// # What Open does
+//
+// In this order. Up to examine nothing is changed; sweep alone removes
+// anything. A crash behind any step repeats from the start and ends the same.
+//
+//	step       does                                          holds after it
+//	lock       takes LOCK                                    nobody else writes
+//	create     makes the manifest of a new store; refuses    there is a manifest
+//	           to when anything of a store is there
+//	examine    manifest, names, every frame of the log and   all that opening needs was read and
+//	           its chain, images above the mark; rehearses   is sound; b (first LSN without a
+//	           the replay in memory                          valid frame) is above D (known durable)
+//	openStore  writes the manifest anew, by rename           the manifest is on the disk, not only
+//	                                                         in the page cache
+//	reserve    marks slots that entries behind the           no allocation can touch what the log
+//	           checkpoint name                               or the checkpoint names
+//	keepTail   copies the bytes from b on to quarantine/     what is cut can be looked at later
+//	startLog   makes a generation the manifest does not name the old log is as it was
+//	rewrite    writes entries in (D, b) anew into it, images every entry kept is synced somewhere
+//	           above the mark to new slots; syncs
+//	begin      in a new store, writes LSN 1                  the log is not empty
+//	adopt      names the new generation in the manifest,     the new log stands for the old tail,
+//	           then writes and syncs a mark under it         and no older manifest passes any more
+//	retire     cuts the old files at D, seals them in the    every generation but the new one is
+//	           manifest, frees the slots copied from         sealed: any damage to it is corruption
+//	replay     applies the entries behind the checkpoint     the newest state is published
+//	sweep      counts and removes stages, generations and    nothing is left that belongs to no
+//	           heap files of no state                        state
+//
+// # The torn tail
+//
+// A kill may leave groups of commits that were never acknowledged in full. The
+// rule is wal.Scan's: everything from b on goes, valid frames behind b too,
+// since they are of groups that were not acknowledged; if b is not above D it
+// is corruption instead. Report.Cut says where, how many bytes and entries, and
+// why the record at b is not valid; Report.CutFiles are the copies.
+//
+// # Reading a Report
+//
+//	Clean                 the store had been closed; then there is no Cut
+//	Checkpoint, Last      replay went from one to the other
+//	Replayed              entries applied again, in ReplayedBytes of log
+//	Rewritten             of them, those not known durable: after a kill, the
+//	                      last group or two
+//	Cut, CutFiles         bytes of commits that nobody was told of; nil is usual
+//	TornManifest          bytes of a manifest record that was being written
+//	Stages                transactions in flight that had staged pages on disk
+//	Leftovers             files that were being made
+//
+// # Reading a VerifyReport
+//
+// Problems is what is wrong: empty means that every acknowledged commit is
+// there and readable. Cut, TornManifest and Leftovers are what a kill leaves
+// and no problem. Slots adds up: each slot is reached by the newest state
+// (Current), held back because the checkpoint or the log behind it still needs
+// it (Checkpoint, Log), or Free. What the manifest says is in use and nothing
+// reaches is Leaked, and a problem. Verify goes on as far as it can; when the
+// manifest or the catalogue cannot be read, what hangs on it is not looked at.
+//
+// # Design
+//
+// Verify and View share look (view.go): the page store opened read-only at its
+// checkpoint, and the log replayed over it in memory. Verify first notes which
+// slots the log names, then walks the checkpoint's trees, taking each slot met
+// out of the manifest's set, then reads the images of the entries behind it,
+// replays them, and walks the newest trees.
+//
+// A service that writes goes on while View reads. Slots are verified against
+// the hash that their parent holds, so what was written anew meanwhile is an
+// error, never wrong data; Viewed.Moved tells it from damage.
+//
+// # Files
+//
+// LOCK, with the owner's name. All others belong to the packages that write
+// them.
+package recovery

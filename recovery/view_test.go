@@ -1,0 +1,156 @@
+package recovery_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+func TestViewAtEveryLSN(t *testing.T) {
+	dir, b := build(t, 5, txn.Options{})
+	b.mixed()
+	last := wal.LSN(0)
+	for lsn := range b.at {
+		last = max(last, lsn)
+	}
+	b.close()
+	for lsn, want := range b.at {
+		v, err := recovery.View(vfs.OS(), dir, lsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Snapshot().LSN() != lsn {
+			t.Errorf("LSN %d, want %d", v.Snapshot().LSN(), lsn)
+		}
+		if err := compareView(t, v, want); err != nil {
+			t.Error(err)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := recovery.View(vfs.OS(), dir, 3); !errors.Is(err, wal.ErrCompacted) {
+		t.Errorf("before the checkpoint: %v", err)
+	}
+	if _, err := recovery.View(vfs.OS(), dir, last+1); !errors.Is(err, recovery.ErrFuture) {
+		t.Errorf("behind the last: %v", err)
+	}
+}
+
+// TestViewBesideService looks at a store again and again while it is written
+// and checkpointed: each look is right, or an error that says why.
+func TestViewBesideService(t *testing.T) {
+	dir, b := build(t, 6, txn.Options{CheckpointBytes: 256 << 10})
+	b.create("v", 4096)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for n := uint64(1); ctx.Err() == nil; n++ {
+			if _, err := b.m.Update(context.Background(), func(tx *txn.Tx) error { return fillVolume(tx, n) }); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	looks, moved := 0, 0
+	for ctx.Err() == nil {
+		v, err := recovery.View(vfs.OS(), dir, 0)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if looks%50 == 49 {
+			time.Sleep(50 * time.Millisecond) // for the writer to overtake
+		}
+		if err := uniform(v); err == nil {
+			looks++
+		} else if gone, _ := v.Moved(); gone && errors.Is(err, wal.ErrCorrupt) {
+			moved++
+		} else {
+			t.Errorf("moved %v: %v", gone, err)
+		}
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	writer.Wait()
+	if n := b.m.Stats().Checkpoints; n < 2 {
+		t.Errorf("only %d checkpoints", n)
+	}
+	b.close()
+	if looks == 0 {
+		t.Error("no look came to its end")
+	}
+	t.Logf("%d looks, %d overtaken by the writer", looks, moved)
+}
+
+// fillVolume writes 16 pages of one content.
+func fillVolume(tx *txn.Tx, n uint64) error {
+	v, err := tx.Volume("v")
+	if err != nil {
+		return err
+	}
+	page := []byte(strings.Repeat(string(rune('a'+n%26)), 4096))
+	for no := range uint64(16) {
+		if err := v.WritePage(no*100, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uniform reads what fillVolume wrote: all or nothing of each.
+func uniform(v *recovery.Viewed) error {
+	for vol, err := range v.Snapshot().Volumes() {
+		if err != nil {
+			return err
+		}
+		first, buf := make([]byte, 4096), make([]byte, 4096)
+		if err := vol.Read(0, first); err != nil {
+			return err
+		}
+		for no := range uint64(16) {
+			if err := vol.Read(no*100, buf); err != nil {
+				return err
+			}
+			if string(buf) != string(first) {
+				return errors.New("a transaction is seen in part")
+			}
+		}
+	}
+	return nil
+}
+
+func TestLockHolder(t *testing.T) {
+	dir, b := build(t, 2, txn.Options{})
+	owner, held, err := recovery.LockHolder(vfs.OS(), dir)
+	if err != nil || !held || !strings.HasPrefix(owner, "process ") {
+		t.Errorf("open: %q %v %v", owner, held, err)
+	}
+	var locked *vfs.LockedError
+	if _, err := recovery.Verify(context.Background(), vfs.OS(), dir, recovery.VerifyOptions{}); !errors.As(err, &locked) || locked.Owner != owner {
+		t.Errorf("Verify beside a service: %v", err)
+	}
+	b.close()
+	if owner, held, err := recovery.LockHolder(vfs.OS(), dir); owner != "" || held || err != nil {
+		t.Errorf("closed: %q %v %v", owner, held, err)
+	}
+	must(t, os.Remove(filepath.Join(dir, recovery.LockName)))
+	if owner, held, err := recovery.LockHolder(vfs.OS(), dir); owner != "" || held || err != nil {
+		t.Errorf("no lock file: %q %v %v", owner, held, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, recovery.LockName)); err == nil {
+		t.Error("looking made the lock file")
+	}
+}

@@ -1,0 +1,241 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quire-db/quire/txn"
+)
+
+var errDisk = errors.New("the disk is broken")
+
+// poisoned checks what a manager does that writes no more: it refuses to
+// write, says by how much visible exceeds durable, and goes on reading.
+func (r *rig) poisoned(cause error) *txn.PoisonedError {
+	r.t.Helper()
+	ctx := context.Background()
+	_, begin := r.Begin(ctx, txn.TxOptions{})
+	_, update := r.Update(ctx, func(*txn.Tx) error { r.t.Error("the closure ran"); return nil })
+	for call, err := range map[string]error{"begin": begin, "update": update} {
+		if !errors.Is(err, txn.ErrPoisoned) || !errors.Is(err, cause) || errors.Is(err, txn.ErrUnknownOutcome) {
+			r.t.Errorf("%s: %v", call, err)
+		}
+	}
+	var p *txn.PoisonedError
+	if !errors.As(begin, &p) {
+		r.t.Fatal(begin)
+	}
+	s := r.Stats()
+	if p.Visible != s.Published || p.Durable != s.Durable || s.Poisoned == "" {
+		r.t.Errorf("visible %d and durable %d, the statistics say %d and %d", p.Visible, p.Durable, s.Published, s.Durable)
+	}
+	if says := strings.Contains(p.Error(), "may be lost"); says != (p.Visible > p.Durable) {
+		r.t.Errorf("visible %d, durable %d: %v", p.Visible, p.Durable, p)
+	}
+	if err := r.Checkpoint(ctx); err == nil {
+		r.t.Error("a checkpoint succeeds")
+	}
+	return p
+}
+
+// A sync that fails, of log or heap: the commit's outcome is unknown, others
+// are refused, readers go on, and reopening recovers.
+func TestPoisonBySync(t *testing.T) {
+	for _, part := range []string{"/wal/", "/heap/"} {
+		t.Run(part, func(t *testing.T) {
+			ctx := context.Background()
+			r := newRig(t, txn.Options{InlineBytes: 1})
+			r.volume("v", 3)
+			reader := r.begin(txn.TxOptions{ReadOnly: true})
+			open := r.begin(txn.TxOptions{})
+			if err := put(open, "v", 1, 50); err != nil {
+				t.Fatal(err)
+			}
+			tx := r.begin(txn.TxOptions{})
+			if err := put(tx, "v", 0, 60); err != nil {
+				t.Fatal(err)
+			}
+			r.disk.fail(failing(errDisk, part, "sync"))
+			_, err := tx.Commit(ctx)
+			var unknown *txn.UnknownError
+			if !errors.As(err, &unknown) || !errors.Is(err, errDisk) || !errors.Is(err, txn.ErrPoisoned) ||
+				unknown.Txn != tx.ID() || unknown.LSN == 0 {
+				t.Fatalf("commit: %v", err)
+			}
+			if p := r.poisoned(errDisk); p.Visible != p.Durable || p.Durable != unknown.LSN-1 {
+				t.Errorf("%v; the entry had LSN %d", p, unknown.LSN)
+			}
+			if _, err := open.Commit(ctx); !errors.Is(err, txn.ErrPoisoned) || errors.Is(err, txn.ErrUnknownOutcome) {
+				t.Errorf("commit of an open transaction: %v", err)
+			}
+			if got, err := get(reader, "v", 0); got != 1 || err != nil {
+				t.Errorf("an open reader: %d, %v", got, err)
+			}
+			if got := r.get("v", 0); got != 1 {
+				t.Errorf("a new reader sees %d", got)
+			}
+			r.disk.fail(nil) // later syncs succeed, which proves nothing
+			r.poisoned(errDisk)
+			if err := r.reopen(); !errors.Is(err, txn.ErrPoisoned) {
+				t.Errorf("close: %v", err)
+			}
+			if got := r.get("v", 0); got != 1 && got != 60 {
+				t.Errorf("after reopening page 0 is %d", got)
+			}
+			if got := r.get("v", 1); got != 2 {
+				t.Errorf("after reopening page 1 is %d", got)
+			}
+			r.put("v", 2, 70)
+		})
+	}
+}
+
+// Buffered commits are visible before they are durable; when their sync fails
+// the error says how many may be lost.
+func TestPoisonOfBuffered(t *testing.T) {
+	ctx := context.Background()
+	r := newRig(t, txn.Options{SyncEvery: time.Hour})
+	r.volume("v", 10)
+	r.disk.fail(failing(errDisk, "/wal/", "sync"))
+	const n = 5
+	acked := 0
+	for i := range uint64(n) {
+		c, err := r.UpdateWith(ctx, txn.TxOptions{Durability: txn.Buffered}, func(tx *txn.Tx) error { return put(tx, "v", i, 100) })
+		if errors.Is(err, txn.ErrPoisoned) {
+			break // the flusher was idle for long enough to sync
+		}
+		if err != nil || c.Durable {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		acked++
+	}
+	eventually(t, "the flusher syncs", func() bool { return r.Stats().Poisoned != "" })
+	p := r.poisoned(errDisk)
+	if got := int(p.Visible - p.Durable); acked == 0 || got != acked {
+		t.Errorf("%d commits may be lost, %d were acknowledged: %v", got, acked, p)
+	}
+	for i := range uint64(acked) {
+		if got := r.get("v", i); got != 100 {
+			t.Errorf("page %d is %d, and was acknowledged", i, got)
+		}
+	}
+	var last *txn.PoisonedError
+	if err := r.reopen(); !errors.As(err, &last) || last.Visible != p.Visible {
+		t.Errorf("close: %v", err)
+	}
+	lost := false
+	for i := range uint64(acked) { // a prefix, in order
+		got := r.get("v", i)
+		if got != 100 && got != i+1 || lost && got == 100 {
+			t.Errorf("page %d is %d", i, got)
+		}
+		lost = lost || got != 100
+	}
+}
+
+// A write of images that fails before the entry is sequenced fails the commit
+// only: nothing is known of it anywhere.
+func TestFullHeap(t *testing.T) {
+	ctx := context.Background()
+	for _, op := range []string{"write", "create", "truncate"} {
+		t.Run(op, func(t *testing.T) {
+			r := newRig(t, txn.Options{StageBytes: 1 << 20})
+			r.volume("v", 1)
+			r.disk.fail(failing(syscall.ENOSPC, "/heap/", op))
+			var failed error
+			for _, n := range []uint64{20, 100, 1000, 8000} { // in memory, and staged on disk
+				_, err := r.Update(ctx, func(tx *txn.Tx) error {
+					v, err := tx.CreateVolume(fmt.Sprint(n), txn.VolumeOptions{PageSize: 4096})
+					for no := uint64(0); no < n && err == nil; no++ {
+						err = v.WritePage(no, pageOf(no+1))
+					}
+					return err
+				})
+				if err != nil {
+					failed = err
+				}
+				if err != nil && (!errors.Is(err, syscall.ENOSPC) || errors.Is(err, txn.ErrUnknownOutcome)) {
+					t.Errorf("%d pages: %v", n, err)
+				}
+			}
+			if failed == nil && op == "write" {
+				t.Error("nothing failed")
+			}
+			s := r.Stats()
+			if s.OpenTxs != 0 || s.StagedBytes != 0 {
+				t.Errorf("left behind: %d transactions, %d bytes", s.OpenTxs, s.StagedBytes)
+			}
+			t.Log(s.Poisoned, failed)
+			r.disk.fail(nil)
+			if s.Poisoned == "" {
+				r.put("v", 0, 2)
+			}
+			if err := r.reopen(); err != nil && s.Poisoned == "" {
+				t.Fatal(err)
+			}
+			r.put("v", 0, 3)
+		})
+	}
+}
+
+// A checkpoint that fails is tried again; commits go on meanwhile, and nothing
+// is lost or leaked (the rig verifies every slot).
+func TestFailedCheckpoint(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct {
+		name, part, op string
+		poisons        bool
+	}{
+		{"no space for nodes and images", "/heap/", "write", false},
+		{"manifest not written", "MANIFEST", "write", true},
+		{"heap not synced", "/heap/", "sync", true},
+		{"manifest not synced", "MANIFEST", "sync", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, txn.Options{InlineBytes: 256 << 10, CheckpointEvery: -1})
+			r.volume("v", 40)
+			if err := r.Checkpoint(ctx); err != nil { // so that there are files to fail
+				t.Fatal(err)
+			}
+			for round := range uint64(3) {
+				for no := range uint64(40) {
+					r.put("v", no, round*1000+no)
+				}
+				r.disk.fail(failing(syscall.ENOSPC, c.part, c.op))
+				err := r.Checkpoint(ctx)
+				if !errors.Is(err, syscall.ENOSPC) {
+					t.Fatalf("checkpoint: %v", err)
+				}
+				if poisoned := r.Stats().Poisoned != ""; poisoned != c.poisons {
+					t.Errorf("poisoned: %v %s", err, r.Stats().Poisoned)
+				}
+				if r.Stats().Poisoned != "" {
+					if err := r.reopen(); !errors.Is(err, txn.ErrPoisoned) {
+						t.Errorf("close: %v", err)
+					}
+					continue
+				}
+				r.put("v", 0, round*1000)
+				r.put("v", 1, round*1000+1)
+				r.disk.fail(nil)
+				if round == 1 { // reopen without a checkpoint in between
+					if err := r.reopen(); err != nil {
+						t.Fatal(err)
+					}
+				} else if err := r.Checkpoint(ctx); err != nil {
+					t.Fatalf("checkpoint again: %v", err)
+				}
+				for no := range uint64(40) {
+					if got := r.get("v", no); got != round*1000+no {
+						t.Fatalf("round %d: page %d is %d", round, no, got)
+					}
+				}
+			}
+		})
+	}
+}
