@@ -20,16 +20,21 @@ type Findings struct {
 	Manifest manifest.Report
 	Scan     *wal.ScanResult
 	Unnamed  []wal.GenID // log generations that the manifest does not name; they hold nothing that is needed
+
+	live bool // somebody writes the store: the log may be ahead of the manifest read
 }
 
 // Examine reads manifest and log of a store and decides what of the log is
 // valid, without changing a byte or taking a lock. Errors: fs.ErrNotExist,
 // wal.ErrCorrupt, wal.ErrVersion.
 func Examine(fsys vfs.FS, dir string) (*Findings, error) {
+	return examine(fsys, dir, &Findings{})
+}
+
+func examine(fsys vfs.FS, dir string, f *Findings) (*Findings, error) {
 	if found := strangers(fsys, dir); len(found) > 0 {
 		return nil, found[0]
 	}
-	f := &Findings{}
 	if err := f.load(fsys, dir); err != nil {
 		return nil, err
 	}
@@ -40,8 +45,48 @@ func Examine(fsys vfs.FS, dir string) (*Findings, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = f.scan(fsys, dir, func(rec *wal.Record) error { return checkImages(h, rec) })
+	scan := f.scan
+	if f.live {
+		scan = f.follow
+	}
+	err = scan(fsys, dir, func(rec *wal.Record) error { return checkImages(h, rec) })
 	return f, errors.Join(err, h.Close())
+}
+
+// follow is scan for a log that is being written. Its writer has found it
+// sound, and what is true of all of it at one moment cannot be asked: records
+// are taken in order up to the first that is not there yet.
+func (f *Findings) follow(fsys vfs.FS, dir string, check func(*wal.Record) error) error {
+	c := f.Facts.Checkpoint
+	s := &wal.ScanResult{Last: c.LSN, Hash: c.Hash, Time: c.Time, Timeline: f.Facts.Timeline, Epoch: f.Facts.Epoch}
+	s.Durable = wal.Position{Timeline: s.Timeline, LSN: c.LSN, Hash: c.Hash}
+	f.Scan = s
+	durable, end, log := c.LSN, c.LSN, filepath.Join(dir, "wal")
+	for rec, err := range wal.Records(fsys, log, f.Facts.Generations, c.LSN+1, 0) {
+		if err != nil {
+			return err
+		}
+		end, durable = rec.LSN, max(durable, rec.Durable)
+	}
+	// Once more, knowing the mark: the images of what is behind it may still be
+	// on their way.
+	for rec, err := range wal.Records(fsys, log, f.Facts.Generations, c.LSN+1, end) {
+		if err != nil {
+			return err
+		}
+		if rec.LSN > durable && len(rec.Extents) > 0 && !rec.Exempt {
+			if err := check(rec); errors.Is(err, wal.ErrCorrupt) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+		s.Last, s.Hash, s.Time, s.Timeline, s.Epoch = rec.LSN, rec.Hash, rec.Entry.Time, rec.Timeline, rec.Entry.Epoch
+		if rec.LSN <= durable {
+			s.Durable = wal.Position{Timeline: s.Timeline, LSN: s.Last, Hash: s.Hash}
+		}
+	}
+	return nil
 }
 
 // load reads the manifest. One that is missing beside a log or a heap was lost.
@@ -103,7 +148,7 @@ func (f *Findings) checkUnnamed(fsys vfs.FS, dir string) error {
 		if err != nil {
 			return err
 		}
-		if newest > f.Facts.Seq {
+		if newest > f.Facts.Seq && !f.live {
 			return &wal.CorruptError{File: filepath.Join("wal", id.Path()), Offset: -1, LSN: lsn,
 				Reason: fmt.Sprintf("it was written under manifest record %d, the manifest ends at %d: an older manifest was put back, or its end is lost", newest, f.Facts.Seq)}
 		}

@@ -68,27 +68,32 @@ func held(fsys vfs.FS, dir string) bool {
 }
 
 func view(fsys vfs.FS, dir string, at wal.LSN) (*Viewed, error) {
-	found, err := Examine(fsys, dir)
+	found, err := examine(fsys, dir, &Findings{live: held(fsys, dir)})
 	if err != nil {
 		return nil, err
-	}
-	switch {
-	case at == 0:
-		at = found.Scan.Last
-	case at < found.Facts.Checkpoint.LSN:
-		return nil, fmt.Errorf("LSN %d is before the checkpoint at %d: %w", at, found.Facts.Checkpoint.LSN, wal.ErrCompacted)
-	case at > found.Scan.Last:
-		return nil, fmt.Errorf("LSN %d is behind %d, the last: %w", at, found.Scan.Last, ErrFuture)
 	}
 	l, err := openLook(fsys, dir, found)
 	if err != nil {
 		return nil, err
 	}
-	snap, err := l.replay(context.Background(), at, nil)
+	snap, err := l.stateAt(at)
 	if err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return &Viewed{l, snap}, nil
+}
+
+func (l *look) stateAt(at wal.LSN) (*pagestore.Snapshot, error) {
+	checkpoint, last := l.found.Facts.Checkpoint.LSN, l.found.Scan.Last
+	switch {
+	case at == 0:
+		at = last
+	case at < checkpoint:
+		return nil, fmt.Errorf("LSN %d is before the checkpoint at %d: %w", at, checkpoint, wal.ErrCompacted)
+	case at > last:
+		return nil, fmt.Errorf("LSN %d is behind %d, the last: %w", at, last, ErrFuture)
+	}
+	return l.replay(context.Background(), at, nil)
 }
 
 // Snapshot is the state; it may be read until Close.
@@ -125,8 +130,12 @@ func openLook(fsys vfs.FS, dir string, found *Findings) (*look, error) {
 		return nil, err
 	}
 	l := &look{fs: fsys, dir: dir, found: found, store: store, draft: draft, ordinals: map[wal.GenID]uint32{}}
-	if store.Facts().Seq != found.Facts.Seq {
-		return nil, errors.Join(errMoved, l.close())
+	if now := store.Facts(); now.Seq != found.Facts.Seq {
+		// The log that was scanned goes on from the newer checkpoint as well.
+		if !found.live || now.Checkpoint.LSN > found.Scan.Last {
+			return nil, errors.Join(errMoved, l.close())
+		}
+		found.Facts = now
 	}
 	if err := l.openLogs(); err != nil {
 		return nil, errors.Join(err, l.close())

@@ -59,6 +59,9 @@ var levels = [][]row{
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{
+		{"apply/pagestore/pagestoretest", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs wal github.com/google/uuid"},
+	},
+	{
 		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree internal/heap internal/vfs quarantine recovery wal " +
 			"github.com/google/uuid github.com/rs/zerolog"},
 	},
@@ -78,6 +81,7 @@ const anything = "*"
 // forTests are packages that only tests, and packages below tests/, import.
 var forTests = []string{
 	"internal/vfs/crashfs", "internal/vfs/tidwallfs", "internal/vfs/vfstest", "tests/verifytest",
+	"apply/pagestore/pagestoretest",
 	"pgregory.net/rapid", "go.uber.org/goleak", "github.com/anishathalye/porcupine", "github.com/rogpeppe/go-internal/testscript",
 }
 
@@ -91,14 +95,15 @@ var diskFree = []string{"Getpid", "Hostname"}
 
 // diskUsers may reach the disk without internal/vfs, each for a reason.
 var diskUsers = map[string]string{
-	"internal/vfs":           "it is the disk",
-	"internal/vfs/crashfs":   "it returns the system's error numbers",
-	"internal/vfs/tidwallfs": "test support: it writes the sources of the library that is tested",
-	"internal/vfs/vfstest":   "test support: it expects the system's error numbers",
-	"internal/bench":         "it measures the disk itself: what its device wrote, from /proc and /sys",
-	"internal/demo":          "it reads the files it imports, and kills a process of its own",
-	"cmd/txnctl":             "it reads and writes the files a user names",
-	"tests":                  "tests",
+	"internal/vfs":                  "it is the disk",
+	"internal/vfs/crashfs":          "it returns the system's error numbers",
+	"internal/vfs/tidwallfs":        "test support: it writes the sources of the library that is tested",
+	"internal/vfs/vfstest":          "test support: it expects the system's error numbers",
+	"apply/pagestore/pagestoretest": "test support: it makes the disk fail with the system's error numbers",
+	"internal/bench":                "it measures the disk itself: what its device wrote, from /proc and /sys",
+	"internal/demo":                 "it reads the files it imports, and kills a process of its own",
+	"cmd/txnctl":                    "it reads and writes the files a user names",
+	"tests":                         "tests",
 }
 
 const module = "github.com/quire-db/quire/"

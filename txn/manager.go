@@ -220,7 +220,7 @@ func (m *Manager) yield(tx *Tx) {
 func (m *Manager) poke() { poke(m.wake) }
 
 func (m *Manager) pokeKeepers() {
-	if !m.wal.Ready() {
+	if !m.wal.Ready() || m.store.Heap().Short() {
 		poke(m.preparerPoke)
 	}
 	if m.pressure.level() >= m.opts.CheckpointBytes {

@@ -27,7 +27,7 @@ type Options struct {
 	// CheckpointEvery is the longest time between checkpoints of a store that
 	// is written: 5 minutes when zero, never when negative.
 	CheckpointEvery time.Duration
-	// GenerationBytes is the size of a file of the log: 16 MiB when zero.
+	// GenerationBytes is the size of a file of the log: 4 MiB when zero.
 	GenerationBytes int64
 	// InlineBytes is how much payload of a group of commits, in bytes, lies in
 	// the log instead of in the heap: 8 KiB when zero.

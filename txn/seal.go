@@ -198,8 +198,15 @@ func (s *sealed) write() error {
 		}
 		data = data[n:]
 	}
+	if len(s.inline) >= largeBody {
+		h.StartSync() // here, beside others who write theirs, not in the flusher
+	}
 	return nil
 }
+
+// largeBody is from how many bytes on a committer starts the write-out of what
+// it put into the heap.
+const largeBody = 64 << 10
 
 // dropInline gives the body's memory back.
 func (s *sealed) dropInline() {

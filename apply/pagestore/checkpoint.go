@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/quire-db/quire/apply/pagestore/catalogue"
@@ -70,6 +71,7 @@ func (d *Draft) Thaw(f *Frozen) {
 	d.births.nodes = append(f.births.nodes, d.births.nodes...)
 	d.births.images = f.births.images
 	d.births.moved = f.births.moved
+	d.births.buffered = f.births.buffered
 	d.deaths.inLog = append(f.left, d.deaths.inLog...)
 }
 
@@ -94,6 +96,12 @@ func (s *Store) Write(f *Frozen, retain func(wal.Generation) bool) error {
 }
 
 func (s *Store) write(f *Frozen) error {
+	for _, out := range f.births.buffered { // its nodes pass for written
+		if err := out.flush(); err != nil {
+			return err
+		}
+	}
+	f.births.buffered = nil
 	if err := s.moveImages(f); err != nil {
 		return fmt.Errorf("move images from the log: %w", err)
 	}
@@ -106,9 +114,15 @@ func (s *Store) write(f *Frozen) error {
 	return s.heap.Sync()
 }
 
+func (f *Frozen) newWriter(h *heap.Heap) *slotWriter {
+	out := newSlotWriter(h)
+	f.births.buffered = append(f.births.buffered, out)
+	return out
+}
+
 // moveImages copies the images that the snapshot reaches in the log to slots.
 func (s *Store) moveImages(f *Frozen) error {
-	t, out := newTaker(s.heap), newSlotWriter(s.heap)
+	t, out := newTaker(s.heap), f.newWriter(s.heap)
 	err := s.moveAll(f, t, out)
 	if e := t.batch.Close(); err == nil {
 		err = e
@@ -136,6 +150,9 @@ func (s *Store) moveAll(f *Frozen, t *taker, out *slotWriter) error {
 				}
 			}
 			if err := out.write(slot, image); err != nil {
+				if !again {
+					err = errors.Join(err, t.giveBack(s.heap, slot))
+				}
 				return err
 			}
 			f.births.moved[p.Addr] = slot
@@ -145,7 +162,7 @@ func (s *Store) moveAll(f *Frozen, t *taker, out *slotWriter) error {
 }
 
 func (s *Store) writeNodes(f *Frozen) error {
-	out := newSlotWriter(s.heap)
+	out := f.newWriter(s.heap)
 	for _, lin := range f.lineages {
 		if err := pagetree.Write(lin.Tree, f.births.moved, out.write); err != nil {
 			return err

@@ -16,6 +16,8 @@ type births struct {
 	nodes   []heap.Extent // slots assigned to nodes
 	images  []heap.Extent // slots that images were moved to from the log
 	moved   pagetree.Moved
+
+	buffered []*slotWriter // of the attempts at a checkpoint; a failed one left bytes in them
 }
 
 func (b *births) extents() []heap.Extent {

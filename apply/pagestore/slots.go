@@ -20,6 +20,16 @@ func (t *taker) take(c heap.Class) (heap.Slot, error) {
 	return s, err
 }
 
+// giveBack frees the slot that was taken last.
+func (t *taker) giveBack(h *heap.Heap, s heap.Slot) error {
+	if last := &t.used[len(t.used)-1]; last.Count > 1 {
+		last.Count--
+	} else {
+		t.used = t.used[:len(t.used)-1]
+	}
+	return h.Release(heap.Extent{First: s, Count: 1})
+}
+
 // addSlot adds a slot to a list of extents, lengthening the last one where
 // it can.
 func addSlot(list []heap.Extent, slot heap.Slot) []heap.Extent {
@@ -61,7 +71,8 @@ func (w *slotWriter) write(slot heap.Slot, data []byte) error {
 }
 
 // flush writes what has gathered and waits until the disk has it: a commit's
-// sync must not find a pile of the checkpoint's.
+// sync must not find a pile of the checkpoint's. After an error it is kept, and
+// flush may be called again.
 func (w *slotWriter) flush() error {
 	if len(w.buf) == 0 {
 		return nil
@@ -70,6 +81,8 @@ func (w *slotWriter) flush() error {
 	if err == nil {
 		err = w.heap.WriteOut(heap.Extent{First: w.first, Count: uint32(w.next - w.first)})
 	}
-	w.buf = w.buf[:0]
+	if err == nil {
+		w.buf = w.buf[:0]
+	}
 	return err
 }

@@ -51,7 +51,7 @@
 // removes it.
 //
 // The free space of a class is bitmaps in regions of 4,096 slots, with hints
-// which regions have a run of 64 KiB or 1 MiB (space.go). Alloc goes on where
+// which regions have a run of 16 KiB, 64 KiB or 1 MiB (space.go). Alloc goes on where
 // it was (next fit), prefers runs of 64 KiB and takes any run when there are
 // none: scattered reuse writes each page once, where moving live pages to make
 // room costs about 2.5 at 77 percent full (reviews/storage.md, finding 36). It

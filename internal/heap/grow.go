@@ -137,18 +137,47 @@ func (h *Heap) writeHeader(f *file) error {
 }
 
 // Fill does one step of growing ahead of need, off the commit path: where a
-// class that has a file has less free than a step, it adds one, synced. It
-// reports whether it did something; a background goroutine calls it until it
-// did not. Its errors are ordinary ones but for ErrPoisoned.
+// class that has a file has less free than a step, or too little of it in long
+// runs, it adds one, synced. It reports whether it did something; a background
+// goroutine calls it until it did not. Its errors are ordinary ones but for
+// ErrPoisoned.
 func (h *Heap) Fill() (worked bool, err error) {
 	for c := MinClass; c <= MaxClass; c++ {
 		s := &h.spaces[c]
-		if step := h.step(s); h.used(s) && h.free(s) < step {
+		if step := h.step(s); h.short(s, step) {
 			return true, h.ahead(s, step)
 		}
 	}
 	return false, nil
 }
+
+// Short reports whether Fill has something to do.
+func (h *Heap) Short() bool {
+	for c := MinClass; c <= MaxClass; c++ {
+		if s := &h.spaces[c]; h.short(s, h.step(s)) {
+			return true
+		}
+	}
+	return false
+}
+
+// short reports whether a space that is in use should grow by a step: when it
+// has less than that free, or when long runs have run out and short ones are
+// less than slack of it. Scattered writes cost a device several times what
+// the same bytes cost in a row; slack bounds the space that they may cost.
+func (h *Heap) short(s *space, step int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.lastFile == nil {
+		return false
+	}
+	free := int64(s.free) * int64(s.per) << s.class
+	return free < step || s.hints[long].count == 0 && s.free*100 < slack*s.total
+}
+
+// slack is how much of a space may be free in short runs, in per cent, before
+// these are used.
+const slack = 23
 
 // EnsureWritten grows a class until at least bytes are free.
 func (h *Heap) EnsureWritten(class Class, bytes int64) error {
@@ -172,12 +201,6 @@ func (h *Heap) ahead(s *space, bytes int64) error {
 	f := s.lastFile
 	h.mu.Unlock()
 	return h.poison(f.sync())
-}
-
-func (h *Heap) used(s *space) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return s.lastFile != nil
 }
 
 func (h *Heap) free(s *space) int64 {

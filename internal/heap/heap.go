@@ -28,7 +28,7 @@ type Options struct {
 
 	// MaxFileBytes is the size up to which a file grows: 1 GiB when zero.
 	MaxFileBytes int64
-	// GrowBytes is the most by which a file grows at once: 8 MiB when zero.
+	// GrowBytes is the most by which a file grows at once: 32 MiB when zero.
 	// Small heaps grow by a quarter of what they have.
 	GrowBytes int64
 }
@@ -38,7 +38,7 @@ func (o Options) withDefaults() Options {
 		o.MaxFileBytes = 1 << 30
 	}
 	if o.GrowBytes == 0 {
-		o.GrowBytes = 8 << 20
+		o.GrowBytes = 32 << 20
 	}
 	o.MaxFileBytes = max(o.MaxFileBytes, headerBytes+int64(MaxClass.Bytes()))
 	o.GrowBytes = max(o.GrowBytes, int64(MaxClass.Bytes()))

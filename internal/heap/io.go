@@ -80,9 +80,9 @@ func (h *Heap) takeRuns(class Class, n uint32) []Extent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := &h.spaces[class]
-	least := s.runs[2]
+	least := s.runs[levels-1]
 	if s.free > s.total/4 {
-		least = s.runs[1]
+		least = s.runs[long]
 	}
 	got, left := s.take(nil, s.units(n), least)
 	if left > 0 {

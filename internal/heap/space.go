@@ -6,7 +6,7 @@ package heap
 // handed out whole, to one Alloc or one Batch, and again only when all its
 // slots are free. Units lie in regions of 4,096, whatever file they are in.
 //
-// Runs are found by hints: for each of three run lengths a bit per region that
+// Runs are found by hints: for each of four run lengths a bit per region that
 // says "may have such a run". A release that makes such a run sets it, a search
 // in vain clears it, so there is at most one search in vain per release; and
 // 1 TiB of 4 KiB slots is 65,536 regions: 1,024 words to look through at worst.
@@ -14,7 +14,8 @@ package heap
 const (
 	unitBytes   = 4096
 	regionUnits = 4096
-	levels      = 3
+	levels      = 4
+	long        = 2 // the level of runs that writing prefers
 )
 
 // region is 4,096 consecutive units of one file.
@@ -30,7 +31,7 @@ type region struct {
 type space struct {
 	class    Class
 	per      uint32         // slots a unit
-	runs     [levels]uint32 // units: any, 64 KiB, 1 MiB
+	runs     [levels]uint32 // units: any, 16 KiB, 64 KiB, 1 MiB
 	regions  []*region
 	hints    [levels]hints
 	total    int // units grown
@@ -47,7 +48,7 @@ func newSpace(c Class) space {
 	return space{
 		class: c,
 		per:   uint32(unit / c.Bytes()),
-		runs:  [levels]uint32{1, uint32(max(1, 64<<10/unit)), uint32(1 << 20 / unit)},
+		runs:  [levels]uint32{1, uint32(max(1, 16<<10/unit)), uint32(max(1, 64<<10/unit)), uint32(1 << 20 / unit)},
 	}
 }
 
@@ -81,8 +82,8 @@ func (s *space) find(least, want uint32) (r *region, at, length uint32) {
 		}
 	}
 	level := levels - 1
-	if least <= s.runs[1] {
-		level = 1
+	if least <= s.runs[long] {
+		level = long
 	}
 	for ; level >= 0; level-- {
 		if r, at, length = s.search(level, max(least, s.runs[level]), want); r != nil {

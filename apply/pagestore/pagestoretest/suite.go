@@ -1,0 +1,219 @@
+package pagestoretest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/quire-db/quire/internal/vfs"
+)
+
+// Run runs the suite. fresh makes a disk and names an empty directory on it.
+func Run(t *testing.T, fresh func(testing.TB) (vfs.FS, string)) {
+	for _, c := range []struct {
+		name string
+		test func(*rig)
+	}{
+		{"History", history},
+		{"HeldSnapshotKeepsItsSlots", heldSnapshot},
+		{"NothingLeaks", nothingLeaks},
+		{"FullDisk", fullDisk},
+		{"ReadersBeside", readersBeside},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(3) {
+				t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+					disk, dir := fresh(t)
+					c.test(newRig(t, seed, disk, dir))
+				})
+			}
+		})
+	}
+}
+
+// busy is what goes on during a checkpoint.
+func (r *rig) busy() {
+	for range r.rng.IntN(4) {
+		r.commit()
+		if r.rng.IntN(2) == 0 {
+			r.publish()
+		}
+	}
+	switch r.rng.IntN(4) {
+	case 0:
+		r.hold()
+	case 1:
+		r.release()
+	}
+}
+
+// history does everything in any order.
+func history(r *rig) {
+	for range 150 {
+		switch n := r.rng.IntN(20); {
+		case n < 10:
+			r.commit()
+		case n < 14:
+			r.publish()
+		case n < 16:
+			r.hold()
+		case n < 17:
+			r.release()
+		case n < 19:
+			must(r.t, r.checkpoint(r.busy))
+			r.check()
+		default:
+			must(r.t, r.checkpoint(r.busy))
+			must(r.t, r.s.Close())
+			r.open()
+			r.check()
+		}
+	}
+	r.check()
+	r.noLeak()
+	must(r.t, r.s.Close())
+	r.open()
+	r.check()
+}
+
+// heldSnapshot reads one snapshot for as long as everything in it is replaced,
+// over and over: none of its slots is used again.
+func heldSnapshot(r *rig) {
+	for range 30 {
+		r.commit()
+	}
+	r.publish()
+	r.hold()
+	for range 20 {
+		for range 10 {
+			r.commit()
+			r.publish()
+		}
+		must(r.t, r.checkpoint(func() {}))
+		r.check()
+	}
+	if r.s.Stats().LimboSlots == 0 {
+		r.t.Error("nothing is kept for the one who reads")
+	}
+	r.noLeak()
+}
+
+// nothingLeaks compares heap and trees after each of many checkpoints.
+func nothingLeaks(r *rig) {
+	var largest uint64
+	for i := range 40 {
+		for range 8 {
+			r.commit()
+			r.publish()
+		}
+		must(r.t, r.checkpoint(r.busy))
+		if i%5 == 4 {
+			r.noLeak()
+			r.check()
+		}
+		if r.t.Failed() {
+			r.t.Fatalf("after %d checkpoints", i+1)
+		}
+		largest = max(largest, uint64(len(r.heapSlots())))
+	}
+	if largest > 20_000 {
+		r.t.Errorf("%d slots were used at once for a few hundred pages", largest)
+	}
+}
+
+// fullDisk lets checkpoints run out of room at every write. The next one covers
+// what the failed one would have, and nothing of it is left.
+func fullDisk(r *rig) {
+	failed := 0
+	for room := range int64(25) {
+		for range 6 {
+			r.commit()
+			r.publish()
+		}
+		r.disk.left.Store(room)
+		for {
+			err := r.checkpoint(func() {})
+			if err == nil {
+				break
+			}
+			if !isFull(err) {
+				r.t.Fatal(err)
+			}
+			failed++
+			r.check()
+			if err := r.s.Poisoned(); err != nil {
+				r.t.Fatal(err)
+			}
+			if r.rng.IntN(2) == 0 {
+				r.disk.left.Store(-1)
+				r.busy()
+			}
+			r.disk.left.Store(int64(r.rng.IntN(4)) - 1)
+		}
+		r.disk.left.Store(-1)
+		r.check()
+	}
+	if failed == 0 {
+		r.t.Error("no checkpoint failed")
+	}
+	r.noLeak()
+	must(r.t, r.s.Close())
+	r.open()
+	r.check()
+}
+
+// readersBeside reads from other goroutines while everything goes on.
+func readersBeside(r *rig) {
+	for range 20 {
+		r.commit()
+	}
+	r.publish()
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := readAll(r); err != nil {
+					r.t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 15 {
+		for range 5 {
+			r.commit()
+			r.publish()
+		}
+		must(r.t, r.checkpoint(r.busy))
+	}
+	close(stop)
+	readers.Wait()
+	r.noLeak()
+}
+
+// readAll reads what is published; each image is verified by its hash.
+func readAll(r *rig) error {
+	snap := r.s.Acquire()
+	defer r.s.Release(snap)
+	for v, err := range snap.Volumes() {
+		if err != nil {
+			return err
+		}
+		buf := make([]byte, v.Attrs.PageSize)
+		for p, err := range v.Pages(0, 1<<42) {
+			if err == nil {
+				err = v.Read(p.Page, buf)
+			}
+			if err != nil {
+				return fmt.Errorf("LSN %d: volume %q: %w", snap.LSN(), v.Attrs.Name, err)
+			}
+		}
+	}
+	return nil
+}
