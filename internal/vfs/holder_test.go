@@ -39,10 +39,17 @@ func TestLockHolderOfAnotherProcess(t *testing.T) {
 	}
 
 	flock(t, f, unix.LOCK_SH) // as one who looks
-	time.AfterFunc(2*time.Millisecond, func() { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) })
+	looked := make(chan error, 1)
+	go func() {
+		time.Sleep(2 * time.Millisecond)
+		looked <- unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	}()
 	release, err := vfs.OS().Lock(name, "process 2")
 	if err != nil {
 		t.Fatalf("refused because of one who looks: %v", err)
+	}
+	if err := <-looked; err != nil {
+		t.Error(err)
 	}
 	if err := release(); err != nil {
 		t.Error(err)
