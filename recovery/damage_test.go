@@ -262,7 +262,16 @@ func TestNoStore(t *testing.T) {
 			t.Errorf("Open: %v", err)
 		}
 	}
-	if list, _ := os.ReadDir(dir); len(list) > 1 || len(list) == 1 && list[0].Name() != recovery.LockName {
+	if list, _ := os.ReadDir(dir); len(list) > 0 {
 		t.Errorf("looking made %v", list)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600))
+	for _, create := range []bool{false, true} {
+		if _, _, err := txn.Open(dir, txn.Options{Create: create}); !errors.Is(err, wal.ErrCorrupt) {
+			t.Errorf("Open of a directory of other things: %v", err)
+		}
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 1 {
+		t.Errorf("refusing made %v", list)
 	}
 }

@@ -15,9 +15,9 @@
 //  1. Nothing at or below a durable mark is ever cut (promise 8). What is wrong
 //     there is a *wal.CorruptError that names file, offset and LSN.
 //  2. An Open that refuses a store has not changed a byte of it, but for the
-//     owner's name in LOCK. Nodes and entries that replay needs are part of what
-//     is checked first; pages are not, they are verified when they are read, or
-//     by Verify.
+//     owner's name in LOCK; where there is no store it makes no LOCK. Nodes and
+//     entries that replay needs are part of what is checked first; pages are
+//     not, they are verified when they are read, or by Verify.
 //  3. Open may be interrupted anywhere and repeated, with the same result
 //     (promise 7). It applies entries with the code that commits use.
 //  4. Bytes from before a kill are not believed because the page cache shows
@@ -95,7 +95,10 @@
 //
 // A service that writes goes on while View reads. Slots are verified against
 // the hash that their parent holds, so what was written anew meanwhile is an
-// error, never wrong data; Viewed.Moved tells it from damage.
+// error, never wrong data; Viewed.Moved tells it from damage. What goes wrong
+// while View makes its snapshot is looked at again from the manifest on, for
+// some seconds, and believed when it is found twice and neither manifest nor
+// log moved in between; ErrMoving says that they never stood still.
 //
 // # Files
 //

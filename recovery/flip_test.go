@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
@@ -268,6 +269,22 @@ func TestFlips(t *testing.T) {
 			}
 			t.Logf("%d bits flipped", len(flips))
 		})
+	}
+}
+
+// TestFlippedNodes opens killed stores with a bit of a node flipped: replay,
+// which meets it first, must not have begun to change anything.
+func TestFlippedNodes(t *testing.T) {
+	t.Parallel()
+	dir, b := build(t, 11, txn.Options{})
+	b.mixed()
+	dir = b.kill(dir)
+	kinds := regions(t, dir)
+	maps.DeleteFunc(kinds, func(kind string, _ []region) bool { return !strings.HasSuffix(kind, "node") })
+	for _, f := range sample(kinds, 40, rand.New(rand.NewPCG(5, 5))) {
+		f.apply(t, dir)
+		checkOpened(t, dir, f, b.now)
+		f.apply(t, dir)
 	}
 }
 

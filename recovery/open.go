@@ -93,7 +93,8 @@ func owner() string {
 	return fmt.Sprintf("process %d on %s", os.Getpid(), host)
 }
 
-// prepareDir makes the directory of a store that is to be made.
+// prepareDir makes the directory of a store that is to be made, and refuses,
+// before anything is made in it, one that holds no store.
 func prepareDir(o Options) error {
 	e, err := o.FS.Lstat(o.Dir)
 	switch {
@@ -107,7 +108,27 @@ func prepareDir(o Options) error {
 	case !e.Mode.IsDir():
 		return fmt.Errorf("recovery: no store at %s: it is not a directory", o.Dir)
 	}
+	if _, err := vacant(o); err != nil {
+		return fmt.Errorf("recovery: open %s: %w", o.Dir, err)
+	}
 	return nil
+}
+
+// vacant reports whether a store has to be made, and refuses to where it may
+// not be. Logs or heaps without a manifest are a store that lost it, never an
+// empty one.
+func vacant(o Options) (bool, error) {
+	_, err := o.FS.Lstat(filepath.Join(o.Dir, manifest.Name))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if err := remains(o.FS, o.Dir); err != nil {
+		return false, err
+	}
+	if !o.Create {
+		return false, fmt.Errorf("there is no store; make one with Options.Create or txnctl init: %w", err)
+	}
+	return true, nil
 }
 
 // opening is the state of an Open.
@@ -146,18 +167,10 @@ func (r *opening) abandon() error {
 	return errors.Join(errs...)
 }
 
-// create makes the manifest of a new store. Logs or heaps without a manifest
-// are a store that lost it, never an empty one.
+// create makes the manifest of a new store.
 func (r *opening) create() error {
-	_, err := r.o.FS.Lstat(r.path(manifest.Name))
-	if !errors.Is(err, fs.ErrNotExist) {
+	if vacant, err := vacant(r.o); !vacant || err != nil {
 		return err
-	}
-	if err := remains(r.o.FS, r.o.Dir); err != nil {
-		return err
-	}
-	if !r.o.Create {
-		return fmt.Errorf("there is no store; make one with Options.Create or txnctl init: %w", err)
 	}
 	// Whoever made the directory may not have come to sync its name.
 	if err := r.o.FS.SyncDir(filepath.Dir(r.o.Dir)); err != nil {

@@ -141,7 +141,7 @@ func (v *verifier) try(err error) (ok bool, fatal error) {
 	if err == nil {
 		return true, nil
 	}
-	for _, end := range []error{context.Canceled, context.DeadlineExceeded, wal.ErrVersion, errMoved, errNoStore} {
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded, wal.ErrVersion, ErrMoving, errNoStore} {
 		if errors.Is(err, end) {
 			return false, err
 		}
@@ -193,7 +193,7 @@ func (v *verifier) stillSame() error {
 	}
 	now := Findings{}
 	if err := now.load(v.fs, v.dir); err != nil || now.Facts.Seq != v.found.Facts.Seq {
-		return errors.Join(errMoved, err)
+		return errors.Join(ErrMoving, err)
 	}
 	return nil
 }

@@ -18,8 +18,9 @@ import (
 // ErrFuture: no entry has that LSN yet.
 var ErrFuture = errors.New("not committed yet")
 
-// errMoved: a service that has the store open went on while it was looked at.
-var errMoved = errors.New("the store is being written and changed while it was looked at")
+// ErrMoving: a service writes the store so fast that no look at it came to its
+// end. Nothing says that it is damaged; look again, or at a quieter moment.
+var ErrMoving = errors.New("the store is being written and changed while it was looked at")
 
 // Viewed is one state of a store, to be read. It costs the memory that the log
 // behind the checkpoint takes when it is replayed.
@@ -35,26 +36,59 @@ type Viewed struct {
 // never with wrong data, and Moved is true; view again.
 //
 // Errors: fs.ErrNotExist when there is no store, wal.ErrCorrupt, wal.ErrVersion,
-// wal.ErrCompacted when at is before the checkpoint, ErrFuture.
+// wal.ErrCompacted when at is before the checkpoint, ErrFuture, ErrMoving.
 func View(fsys vfs.FS, dir string, at wal.LSN) (*Viewed, error) {
-	for try := 1; ; try++ {
+	var last sight
+	for began, wait := time.Now(), minPause; ; wait = min(2*wait, maxPause) {
 		v, err := view(fsys, dir, at)
 		if err == nil {
 			return v, nil
 		}
-		if try == viewTries || !mayPass(err) || !held(fsys, dir) {
+		now := seen(fsys, dir, err)
+		if !mayPass(err) || now == last {
 			return nil, fmt.Errorf("recovery: view %s: %w", dir, err)
 		}
-		time.Sleep(time.Duration(try) * 5 * time.Millisecond)
+		if time.Since(began) > viewPatience {
+			return nil, fmt.Errorf("recovery: view %s: %w; the last look met: %v", dir, ErrMoving, err)
+		}
+		last = now
+		time.Sleep(wait)
 	}
 }
 
-const viewTries = 8
+const (
+	viewPatience       = 5 * time.Second
+	minPause, maxPause = 2 * time.Millisecond, 50 * time.Millisecond
+)
 
-// mayPass reports whether an error may come from a writer at work: it trims the
-// log, folds the manifest and reuses slots.
+// sight is a finding and where the store was. A writer at work trims the log,
+// folds the manifest and reuses slots, which may look like damage; but what is
+// found twice while neither manifest nor log moved is real.
+type sight struct {
+	found string
+	seq   uint64  // of the manifest
+	tail  wal.LSN // of the log
+}
+
+func seen(fsys vfs.FS, dir string, found error) sight {
+	s := sight{found: found.Error()}
+	facts, _, err := manifest.Load(fsys, dir)
+	if err != nil {
+		return s
+	}
+	s.seq, s.tail = facts.Seq, facts.Checkpoint.LSN
+	for rec, err := range wal.Records(fsys, filepath.Join(dir, "wal"), facts.Generations, s.tail+1, 0) {
+		if err != nil {
+			break
+		}
+		s.tail = rec.LSN
+	}
+	return s
+}
+
+// mayPass reports whether an error may come from a writer at work.
 func mayPass(err error) bool {
-	for _, target := range []error{errMoved, wal.ErrCorrupt, fs.ErrNotExist, apply.ErrMismatch, ErrFuture, wal.ErrCompacted} {
+	for _, target := range []error{ErrMoving, wal.ErrCorrupt, fs.ErrNotExist, apply.ErrMismatch} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -91,6 +125,9 @@ func (l *look) stateAt(at wal.LSN) (*pagestore.Snapshot, error) {
 	case at < checkpoint:
 		return nil, fmt.Errorf("LSN %d is before the checkpoint at %d: %w", at, checkpoint, wal.ErrCompacted)
 	case at > last:
+		if moved, err := l.moved(); err != nil || moved {
+			return nil, errors.Join(ErrMoving, err) // a look that was overtaken may end early
+		}
 		return nil, fmt.Errorf("LSN %d is behind %d, the last: %w", at, last, ErrFuture)
 	}
 	return l.replay(context.Background(), at, nil)
@@ -133,7 +170,7 @@ func openLook(fsys vfs.FS, dir string, found *Findings) (*look, error) {
 	if now := store.Facts(); now.Seq != found.Facts.Seq {
 		// The log that was scanned goes on from the newer checkpoint as well.
 		if !found.live || now.Checkpoint.LSN > found.Scan.Last {
-			return nil, errors.Join(errMoved, l.close())
+			return nil, errors.Join(ErrMoving, l.close())
 		}
 		found.Facts = now
 	}

@@ -95,6 +95,78 @@ func TestViewBesideService(t *testing.T) {
 	t.Logf("%d looks, %d overtaken by the writer", looks, moved)
 }
 
+// busy is a disk on which somebody works whenever a generation of the log is
+// opened for reading, and which then may look damaged.
+type busy struct {
+	vfs.FS
+	work func() error
+	in   bool
+}
+
+func (b *busy) OpenRead(name string) (vfs.File, error) {
+	if !b.in && strings.Contains(name, "/wal/") {
+		b.in = true
+		err := b.work()
+		b.in = false
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b.FS.OpenRead(name)
+}
+
+// TestViewOvertaken: a checkpoint lets the log go under each of twenty looks,
+// and the one behind them sees the store; when it never ends, View does, and
+// does not speak of damage.
+func TestViewOvertaken(t *testing.T) {
+	t.Parallel()
+	dir, b := build(t, 8, txn.Options{})
+	b.create("v", 4096)
+	defer b.close()
+	work, damage := 0, error(nil)
+	disk := &busy{FS: vfs.OS(), work: func() error {
+		if work--; work < 0 {
+			return nil
+		}
+		_, err := b.m.Update(context.Background(), func(tx *txn.Tx) error { return fillVolume(tx, uint64(work)) })
+		must(t, errors.Join(err, b.m.Checkpoint(context.Background())))
+		return damage
+	}}
+	for _, damage = range []error{nil, wal.ErrCorrupt} { // what a look meets differs, or does not
+		work = 40
+		v, err := recovery.View(disk, dir, 0)
+		if err != nil {
+			t.Fatalf("%d left: %v", work, err)
+		}
+		must(t, errors.Join(uniform(v), v.Close()))
+	}
+	work = 1 << 40
+	if _, err := recovery.View(disk, dir, 0); !errors.Is(err, recovery.ErrMoving) || errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("a store that never rests: %v", err)
+	}
+}
+
+// TestViewBelievesDamage: what is found twice while nothing moves is real, also
+// when somebody has the store open.
+func TestViewBelievesDamage(t *testing.T) {
+	dir, b := build(t, 9, txn.Options{})
+	b.create("v", 4096)
+	_, err := b.m.Update(context.Background(), func(tx *txn.Tx) error { return fillVolume(tx, 1) })
+	must(t, err)
+	must(t, b.m.Checkpoint(context.Background()))
+	damaged := flip{file: filepath.Join("heap", heapName(1)), off: 3}
+	damaged.apply(t, dir)
+	began := time.Now()
+	if _, err := recovery.View(vfs.OS(), dir, 0); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("a damaged heap: %v", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	damaged.apply(t, dir)
+	b.close()
+}
+
 // fillVolume writes 16 pages of one content.
 func fillVolume(tx *txn.Tx, n uint64) error {
 	v, err := tx.Volume("v")

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -237,11 +239,52 @@ func TestNoSpaceForLog(t *testing.T) {
 				return
 			}
 			r.disk.fail(nil)
-			eventually(t, "commits go on", func() bool {
-				_, err := r.Update(ctx, func(tx *txn.Tx) error { return put(tx, "v", 0, 1) })
-				return err == nil
-			})
+			r.put("v", 0, 1) // at once: a commit waits for a try of its own
 		})
+	}
+}
+
+// Without space for the manifest nothing is poisoned and nothing left behind:
+// commits fail, with the reason, and with space all goes on.
+func TestNoSpaceForManifest(t *testing.T) {
+	r := newRig(t, txn.Options{GenerationBytes: wal.MinGenerationBytes, CheckpointBytes: 1 << 40})
+	r.volume("v", 1)
+	r.disk.fail(failing(syscall.ENOSPC, "/MANIFEST", "create", "grow"))
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var err error
+	for range 5 { // until the space taken ahead is used up
+		if err = r.fillLog(ctx); errors.Is(err, syscall.ENOSPC) {
+			break
+		}
+	}
+	for range 3 {
+		if !errors.Is(err, manifest.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || errors.Is(err, txn.ErrUnknownOutcome) || errors.Is(err, txn.ErrPoisoned) {
+			t.Fatalf("commit: %v", err)
+		}
+		_, err = r.Update(ctx, func(tx *txn.Tx) error { return put(tx, "v", 0, 1) })
+	}
+	if err := r.Checkpoint(ctx); err != nil && !errors.Is(err, manifest.ErrNoSpace) {
+		t.Errorf("checkpoint: %v", err)
+	}
+	if s := r.Stats(); s.OpenTxs != 0 || s.Poisoned != "" {
+		t.Errorf("%d transactions are open; %s", s.OpenTxs, s.Poisoned)
+	}
+	r.disk.fail(failing(syscall.ENOSPC, "/MANIFEST", "create")) // room, but not for a second file
+	r.put("v", 0, 1)
+	if err := r.Checkpoint(ctx); err != nil {
+		t.Error(err)
+	}
+	r.disk.fail(nil)
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	facts, _, err := manifest.Load(r.disk, r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := wal.List(r.disk, filepath.Join(r.dir, "wal")); err != nil || len(ids) != len(facts.Generations) {
+		t.Errorf("%d generations lie in wal/, the manifest names %d: %v", len(ids), len(facts.Generations), err)
 	}
 }
 

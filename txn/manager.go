@@ -38,7 +38,9 @@ type Manager struct {
 	ordinals    ordinals     // of log generations, by their names
 	prepared    signal       // a log generation became ready, or could not be made
 
-	noGeneration atomic.Pointer[error] // why, the last time
+	noGeneration atomic.Pointer[attempt] // the last that failed
+	attempts     atomic.Uint64           // that were begun
+	sealed       []wal.Generation        // full, not yet said in the manifest; the preparer's own
 
 	// The flusher's own.
 	unsynced struct {
@@ -154,7 +156,7 @@ func (m *Manager) closeStore() error {
 		return errors.Join(err, m.store.Close())
 	}
 	last, before := m.seq.draft.Head.LSN, m.store.Facts().Generations
-	if err := m.store.EditManifest(sealGenerations(sealed, true)); err != nil {
+	if err := m.store.EditManifest(sealGenerations(append(m.sealed, sealed...), true)); err != nil {
 		return errors.Join(err, m.store.Close())
 	}
 	if err := m.removeGenerations(before); err != nil {

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"errors"
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
@@ -22,6 +23,7 @@ func (m *Manager) preparer() {
 			return
 		}
 		if m.poisoned() != nil {
+			m.prepared.wake() // nobody waits for what will not come
 			continue
 		}
 		if err := m.prepare(); err != nil {
@@ -32,26 +34,26 @@ func (m *Manager) preparer() {
 
 const preparerTick = 100 * time.Millisecond
 
+// attempt is a try to make a generation of the log that failed. Tries are
+// numbered from 1 on.
+type attempt struct {
+	number uint64
+	err    error
+}
+
 func (m *Manager) prepare() error {
 	if !m.wal.Ready() {
-		if err := m.nextGeneration(); err != nil {
-			m.noGeneration.Store(&err) // those who wait for it give up
-			m.prepared.wake()
-			return err
+		a := attempt{number: m.attempts.Add(1)}
+		if a.err = m.nextGeneration(); a.err != nil {
+			m.noGeneration.Store(&a) // those who have waited for it give up
 		}
-		m.noGeneration.Store(nil)
 		m.prepared.wake()
-	}
-	sealed, err := m.wal.SealRetired()
-	if err != nil {
-		m.poison(err)
-		return err
-	}
-	if len(sealed) > 0 {
-		if err := m.store.EditManifest(sealGenerations(sealed, false)); err != nil {
-			m.poison(err)
-			return err
+		if a.err != nil {
+			return a.err
 		}
+	}
+	if err := m.nameSealed(); err != nil {
+		return err
 	}
 	for {
 		if worked, err := m.store.Heap().Fill(); err != nil {
@@ -62,8 +64,36 @@ func (m *Manager) prepare() error {
 	}
 }
 
+// nameSealed seals the generations that are full and puts their bounds into the
+// manifest, or keeps them until that has room.
+func (m *Manager) nameSealed() error {
+	sealed, err := m.wal.SealRetired()
+	if err != nil {
+		m.poison(err)
+		return err
+	}
+	if m.sealed = append(m.sealed, sealed...); len(m.sealed) == 0 {
+		return nil
+	}
+	if err := m.editManifest(sealGenerations(m.sealed, false)); err != nil {
+		return err
+	}
+	m.sealed = nil
+	return nil
+}
+
+// editManifest edits the manifest and poisons the manager unless nothing was
+// changed for want of space.
+func (m *Manager) editManifest(edit func(manifest.Facts) manifest.Edit) error {
+	err := m.store.EditManifest(edit)
+	if err != nil && !errors.Is(err, manifest.ErrNoSpace) {
+		m.poison(err)
+	}
+	return err
+}
+
 // nextGeneration makes a generation of the log and names it in the manifest
-// before anything is written to it.
+// before anything is written to it. After an error there is none.
 func (m *Manager) nextGeneration() error {
 	g, err := m.wal.Prepare(0)
 	if err != nil {
@@ -71,14 +101,17 @@ func (m *Manager) nextGeneration() error {
 	}
 	f, err := m.wal.OpenReader(g.ID)
 	if err != nil {
-		return err
+		return errors.Join(err, m.wal.Discard(g))
 	}
-	if err := m.store.EditManifest(func(facts manifest.Facts) manifest.Edit {
+	err = m.editManifest(func(facts manifest.Facts) manifest.Edit {
 		gens := append(facts.Generations, g)
 		return manifest.Edit{Generations: &gens}
-	}); err != nil {
-		m.poison(err)
-		return err
+	})
+	if errors.Is(err, manifest.ErrNoSpace) {
+		return errors.Join(err, f.Close(), m.wal.Discard(g))
+	}
+	if err != nil { // it may be named
+		return errors.Join(err, f.Close())
 	}
 	m.ordinals.add(g.ID, m.store.AddLog(g, f))
 	return m.wal.Adopt(g)

@@ -19,7 +19,6 @@ type pressure struct {
 
 	mu      sync.Mutex
 	written int64         // weighed bytes since the last checkpoint began
-	flying  int64         // those that a running checkpoint covers
 	relief  chan struct{} // closed when written falls
 	retry   time.Time     // no checkpoint before, after one failed
 }

@@ -15,6 +15,7 @@ import (
 // ticket is a sealed transaction on its way through the sequencer.
 type ticket struct {
 	s     *sealed
+	since uint64 // attempts at a log generation begun before it came
 	state atomic.Int32
 	p     placed
 	err   error // why it is not committed; whoever signals done sets it first
@@ -79,7 +80,7 @@ func (m *Manager) sequence(ctx context.Context, s *sealed) (*ticket, error) {
 	if err := m.pressure.feel(ctx, m.closing); err != nil {
 		return nil, err
 	}
-	t := &ticket{s: s, done: make(chan struct{}, 1)}
+	t := &ticket{s: s, since: m.attempts.Load(), done: make(chan struct{}, 1)}
 	if m.queue.join(t) {
 		m.lead(t)
 	}
@@ -142,8 +143,9 @@ func (m *Manager) sequenceOne(t *ticket) (wait <-chan struct{}) {
 	case errors.Is(err, wal.ErrNotReady):
 		wait = m.prepared.wait(m.wal.Ready)
 		m.pokeKeepers()
-		if why := m.noGeneration.Load(); why != nil {
-			t.refuse(fmt.Errorf("txn: no room in the log, nothing was written: %w", *why))
+		// An older failure says nothing: there may be room by now.
+		if last := m.noGeneration.Load(); last != nil && last.number > t.since {
+			t.refuse(fmt.Errorf("txn: no room in the log, nothing was written: %w", last.err))
 			return nil
 		}
 	case errors.Is(err, wal.ErrGroupFull):

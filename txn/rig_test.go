@@ -150,7 +150,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 }
 
 // faulty is a disk that fails, or waits, as a rule says. op is "create",
-// "write", "truncate", "sync", "syncdir", "rename", "remove" or "mkdir".
+// "write", "grow" (a write beyond the end), "truncate", "sync", "syncdir", "rename", "remove" or "mkdir".
 type faulty struct {
 	vfs.FS
 	mu   sync.Mutex
@@ -228,6 +228,11 @@ type faultyFile struct {
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.disk.ask("write", f.name); err != nil {
 		return 0, err
+	}
+	if size, err := f.File.Size(); err == nil && off+int64(len(p)) > size {
+		if err := f.disk.ask("grow", f.name); err != nil {
+			return 0, err
+		}
 	}
 	return f.File.WriteAt(p, off)
 }

@@ -279,6 +279,19 @@ func TestNoSpaceIsOrdinary(t *testing.T) {
 	}
 }
 
+// TestLogNotMade: a log whose directory cannot be made, or is not surely there
+// after a crash, does not open.
+func TestLogNotMade(t *testing.T) {
+	r, disk := newFaultyRig(t)
+	if _, err := OpenLog(LogOptions{FS: disk, Dir: filepath.Join(r.dir, "nowhere", "wal")}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("made nowhere: %v", err)
+	}
+	disk.fail["syncdir"] = syscall.EIO
+	if _, err := OpenLog(LogOptions{FS: disk, Dir: filepath.Join(r.dir, "other")}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("name not synced: %v", err)
+	}
+}
+
 func TestHazardRotation(t *testing.T) {
 	dir := t.TempDir()
 	next := filepath.Join(dir, "00000000000000000004")

@@ -61,8 +61,8 @@ func (o LogOptions) withDefaults() (LogOptions, error) {
 
 // Log appends to the log of one store. Two goroutines may use it at a time
 // without waiting for each other: the sequencer (NewGroup, Group.Add) and the
-// flusher (Append, AppendMark, Sync). Prepare, Adopt, Ready and SealRetired may
-// be called by any.
+// flusher (Append, AppendMark, Sync). Prepare, Adopt, Discard, Ready and
+// SealRetired may be called by any.
 type Log struct {
 	opts LogOptions
 
@@ -91,7 +91,7 @@ func OpenLog(o LogOptions) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.FS.Mkdir(o.Dir); err == nil {
+	if err = o.FS.Mkdir(o.Dir); err == nil {
 		err = o.FS.SyncDir(filepath.Dir(o.Dir))
 	} else if errors.Is(err, fs.ErrExist) {
 		err = nil
@@ -143,6 +143,18 @@ func (l *Log) Adopt(g Generation) error {
 	delete(l.prepared, g.ID)
 	l.ready = append(l.ready, p)
 	return nil
+}
+
+// Discard removes a prepared generation that the manifest was not made to name.
+func (l *Log) Discard(g Generation) error {
+	l.mu.Lock()
+	p := l.prepared[g.ID]
+	delete(l.prepared, g.ID)
+	l.mu.Unlock()
+	if p == nil {
+		return fmt.Errorf("wal: discard generation %s: it was not prepared", g.ID)
+	}
+	return errors.Join(p.close(), Remove(l.opts.FS, l.opts.Dir, g.ID))
 }
 
 // Ready reports whether an adopted generation waits to be begun. While it does

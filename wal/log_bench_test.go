@@ -23,12 +23,11 @@ func BenchmarkGroupAdd(b *testing.B) {
 	for _, size := range []int{0, 4096} {
 		b.Run(fmt.Sprintf("inline=%d", size), func(b *testing.B) {
 			r := newRig(b)
-			e, body := r.next(), inline(size)
-			l := r.log
+			body, l := inline(size), r.log
 			g, err := l.NewGroup(1)
 			r.must(err)
 			r.add(g, Body{})
-			e = r.next()
+			e := r.next()
 			b.ReportAllocs()
 			b.ResetTimer()
 			for range b.N {

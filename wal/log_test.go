@@ -308,3 +308,81 @@ func TestReaderFollows(t *testing.T) {
 	r.commit(1, Body{})
 	read(10)
 }
+
+// TestReaderIsLeftBehind: a reader whose generation is gone reads that to its
+// end, and then says so; it does not wait for ever.
+func TestReaderIsLeftBehind(t *testing.T) {
+	r := newRig(t)
+	r.commit(2, Body{})
+	rd, err := NewReader(r.fs, r.dir, r.gens, 1)
+	r.must(err)
+	defer rd.Close()
+	for err == nil {
+		_, err = rd.Next()
+	}
+	for range 2 {
+		r.prepare(0)
+		for range 6 {
+			r.commit(1, inline(1<<20-2000))
+		}
+		facts, err := r.log.SealRetired()
+		r.must(err)
+		r.store(facts)
+	}
+	rd.Update(slices.Clone(r.gens))
+	r.must(Remove(r.fs, r.dir, r.gens[0].ID))
+	r.must(Remove(r.fs, r.dir, r.gens[1].ID))
+	for range 2 { // without Update the generation seems to be missing
+		for err = nil; err == nil; {
+			_, err = rd.Next()
+		}
+		if !errors.Is(err, ErrCorrupt) || rd.w.next != r.gens[1].First {
+			t.Fatalf("behind a generation that is gone, at LSN %d: %v", rd.w.next, err)
+		}
+	}
+	rd.Update(r.gens[2:])
+	for range 2 {
+		if rec, err := rd.Next(); !errors.Is(err, ErrCompacted) {
+			t.Fatalf("entries are gone, Next returned %v, %v", rec, err)
+		}
+	}
+}
+
+// TestReaderRejoins: what a reader has read is copied by recovery to another
+// generation, and the one it was in goes: it misses nothing and repeats nothing.
+func TestReaderRejoins(t *testing.T) {
+	r := newRig(t)
+	r.commit(1, Body{})
+	durable := r.last
+	r.commit(1, Body{})
+	rd, err := NewReader(r.fs, r.dir, r.gens, 1)
+	r.must(err)
+	defer rd.Close()
+	for range 2 {
+		_, err := rd.Next()
+		r.must(err)
+	}
+	r.last, r.gens = durable, nil
+	r.open(2)
+	r.commit(2, Body{}) // entry 2 as it was, and 3
+	rd.Update(r.gens)
+	if rec, err := rd.Next(); err != nil || rec.LSN != 3 {
+		t.Fatalf("behind entry 2: %+v, %v", rec, err)
+	}
+	r.last, r.gens = durable, nil
+	r.open(2)
+	for range 3 { // other entries than those read
+		g, err := r.log.NewGroup(1)
+		r.must(err)
+		e := r.next()
+		e.Time += 7
+		p, err := g.Add(e, Body{})
+		r.must(err)
+		r.last = Position{e.Timeline, e.First, p.Hash}
+		r.must(r.log.Append(g, 0))
+	}
+	rd.Update(r.gens)
+	if rec, err := rd.Next(); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("another entry 3: %+v, %v", rec, err)
+	}
+}

@@ -18,6 +18,7 @@ type Reader struct {
 	gens []Generation
 	at   int // index in gens of the generation being read; -1 when it is not there any more
 	from LSN
+	seen Hash // of entry from-1 when that was read before; zero otherwise
 	w    walker
 }
 
@@ -39,13 +40,19 @@ func NewReader(fsys vfs.FS, dir string, gens []Generation, from LSN) (*Reader, e
 }
 
 // Next returns the next entry. io.EOF means that there is none yet: the log, or
-// what is on its way to it, ends here; calling again later goes on. A sealed
-// generation that does not hold what its bounds promise is a *CorruptError.
+// what is on its way to it, ends here; calling again later goes on. ErrCompacted
+// means that the next entry was let go, as Update has told. A sealed generation
+// that does not hold what its bounds promise is a *CorruptError, and so is a
+// missing one: beside a writer Update first, and call again.
 func (r *Reader) Next() (*Record, error) {
 	for {
 		rec, err := r.step()
 		if err != nil {
 			return nil, err
+		}
+		if rec.Kind == FrameEntry && rec.LSN == r.from-1 && r.seen != (Hash{}) && rec.Hash != r.seen {
+			return nil, &CorruptError{File: r.w.id.file(), Offset: rec.Offset, LSN: rec.LSN,
+				Reason: "it is not the entry that was read before: recovery has cut the log meanwhile, read it anew"}
 		}
 		if rec.Kind == FrameEntry && rec.LSN >= r.from {
 			return rec, nil
@@ -53,7 +60,8 @@ func (r *Reader) Next() (*Record, error) {
 	}
 }
 
-// Update tells the reader what the manifest names now.
+// Update tells the reader what the manifest names now. A generation that is
+// gone is read to its end first.
 func (r *Reader) Update(gens []Generation) {
 	r.gens, r.at = gens, -1
 	for i, g := range gens {
@@ -87,6 +95,12 @@ func (r *Reader) step() (*Record, error) {
 
 // cross goes on in the next generation if the next entry lies there already.
 func (r *Reader) cross() (*Record, error) {
+	if i := r.copied(); i >= 0 {
+		return r.rejoin(i)
+	}
+	if r.at < 0 {
+		return nil, fmt.Errorf("wal: read LSN %d: %w", r.w.next, ErrCompacted)
+	}
 	if r.at+1 >= len(r.gens) {
 		return nil, io.EOF
 	}
@@ -106,6 +120,32 @@ func (r *Reader) cross() (*Record, error) {
 	r.w.close()
 	r.w, r.at = w, r.at+1
 	return rec, nil
+}
+
+// copied is the index of a later generation that began before the next entry,
+// since recovery copied to it what was read already; -1 when there is none.
+func (r *Reader) copied() int {
+	for i := len(r.gens) - 1; i > r.at; i-- {
+		if first := r.gens[i].First; first != 0 && first < r.w.next {
+			return i
+		}
+	}
+	return -1
+}
+
+// rejoin goes on in a generation from its first entry on; those read before
+// are only compared.
+func (r *Reader) rejoin(i int) (*Record, error) {
+	w := walker{fs: r.w.fs, dir: r.w.dir, next: r.gens[i].First}
+	if err := w.enter(r.gens[i].ID); err != nil {
+		return nil, err
+	}
+	r.w.close()
+	if r.w.next > r.from {
+		r.from, r.seen = r.w.next, r.w.chain
+	}
+	r.w, r.at = w, i
+	return r.step()
 }
 
 // superseded is the index of a generation behind gens[at] that is known to

@@ -37,9 +37,9 @@ type walker struct {
 	chained bool // chain is known
 }
 
-// enter goes on at the start of another generation's file.
+// enter goes on at the start of another generation's file. After an error the
+// walker is where it was.
 func (w *walker) enter(id GenID) error {
-	w.close()
 	f, err := w.fs.OpenRead(filepath.Join(w.dir, id.Path()))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -49,6 +49,7 @@ func (w *walker) enter(id GenID) error {
 	case err != nil:
 		return fmt.Errorf("wal: open generation %s: %w", id, err)
 	}
+	w.close()
 	w.id, w.file, w.off = id, f, 0
 	w.win = window{file: f, buf: w.win.buf[:0]}
 	return nil

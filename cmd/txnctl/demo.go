@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -126,7 +125,7 @@ func childOf(dir string) *exec.Cmd {
 
 // standardLibrary is where the Go toolchain keeps its sources.
 func standardLibrary() (string, error) {
-	roots := []string{os.Getenv("GOROOT"), runtime.GOROOT()}
+	roots := []string{os.Getenv("GOROOT"), "/usr/local/go"}
 	if out, err := exec.Command("go", "env", "GOROOT").Output(); err == nil {
 		roots = append([]string{strings.TrimSpace(string(out))}, roots...)
 	}

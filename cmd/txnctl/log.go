@@ -48,8 +48,10 @@ type logger struct {
 	names names
 	only  wal.VolumeID // zero: all
 	begun bool         // the heading was printed
-	lost  error        // entries were let go before they were read, if the reader has not got them
 	last  wal.LSN      // that was read
+
+	gens []wal.Generation // that the reader knows, and
+	seq  uint64           // the manifest record that names them; 0 at first
 }
 
 func newLogCommand(a *app) *cobra.Command {
@@ -161,10 +163,12 @@ func (l *logger) goOn(ctx context.Context, r *wal.Reader) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err == io.EOF && l.lost != nil:
-			return l.lost
 		case err == io.EOF:
 			err = l.await(ctx, r)
+		case errors.Is(err, wal.ErrCompacted):
+			return errGone(l.last+1, l.gens)
+		case errors.Is(err, wal.ErrCorrupt):
+			err = l.moved(r, err)
 		case err == nil:
 			err = l.entry(rec.Entry)
 		}
@@ -181,19 +185,32 @@ func (l *logger) await(ctx context.Context, r *wal.Reader) error {
 		return nil
 	case <-time.After(followEvery):
 	}
-	facts, _, err := manifest.Load(l.fs, l.dir)
-	if err != nil {
-		return err
-	}
-	r.Update(facts.Generations)
-	if oldest(facts.Generations) > l.last+1 {
-		l.lost = errGone(l.last+1, facts.Generations)
+	_, err := l.update(r)
+	return err
+}
+
+// moved is nil when a file may be missing only because the log was trimmed.
+func (l *logger) moved(r *wal.Reader, found error) error {
+	if moved, err := l.update(r); err != nil || !moved {
+		return errors.Join(found, err)
 	}
 	return nil
 }
 
+// update tells the reader what the manifest names now, and reports whether
+// that is news.
+func (l *logger) update(r *wal.Reader) (news bool, err error) {
+	facts, _, err := manifest.Load(l.fs, l.dir)
+	if err != nil {
+		return false, err
+	}
+	r.Update(facts.Generations)
+	l.gens, news, l.seq = facts.Generations, facts.Seq != l.seq, facts.Seq
+	return news, nil
+}
+
 func (l *logger) entry(e *wal.Entry) error {
-	l.last, l.lost = e.Last, nil
+	l.last = e.Last
 	if l.only != (wal.VolumeID{}) && !concerns(e, l.only) {
 		return nil
 	}

@@ -21,14 +21,13 @@ func (a *app) withStore(o txn.Options, f func(*txn.Manager, *recovery.Report) er
 	if err != nil {
 		return err
 	}
-	if !o.Create && !a.hasStore(dir) { // opening would leave a LOCK where no store is
-		_, err := recovery.Examine(a.fs, dir)
-		return a.noStore(dir, err)
-	}
 	o.FS = a.fs
 	wait := a.wait("open the store")
 	m, rep, err := txn.Open(dir, o)
 	wait.end()
+	if err != nil && !o.Create {
+		err = a.noStore(dir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -55,28 +54,12 @@ func (a *app) withView(at wal.LSN, f func(*recovery.Viewed) error) (err error) {
 	if err != nil {
 		return err
 	}
-	v, err := a.view(dir, at)
+	v, err := recovery.View(a.fs, dir, at)
 	if err != nil {
 		return a.noStore(dir, err)
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	return f(v)
-}
-
-// viewTries is how often damage beside a service that writes is looked at again.
-const viewTries = 10
-
-// view is recovery.View, more stubborn: a service that writes without pause may
-// look like damage for longer than View waits. Damage stays.
-func (a *app) view(dir string, at wal.LSN) (v *recovery.Viewed, err error) {
-	for range viewTries {
-		_, held, _ := recovery.LockHolder(a.fs, dir) // before: it may be closed meanwhile
-		v, err = recovery.View(a.fs, dir, at)
-		if !held || !errors.Is(err, wal.ErrCorrupt) {
-			break
-		}
-	}
-	return v, err
 }
 
 // noStore says what to do when there is no store at all.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,8 +33,12 @@ func child(dir string) *exec.Cmd {
 }
 
 func config(t *testing.T) demo.Config {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return demo.Config{
-		Dir: t.TempDir(), Root: filepath.Join(runtime.GOROOT(), "src", "encoding"), Bytes: 4 << 20,
+		Dir: t.TempDir(), Root: filepath.Join(strings.TrimSpace(string(root)), "src", "encoding"), Bytes: 4 << 20,
 		Writers: 4, Commit: 300 * time.Millisecond, Seed: 1, Child: child,
 	}
 }

@@ -12,8 +12,10 @@ func TestCloseWaitsForUses(t *testing.T) {
 		var u uses
 		u.init()
 		closed := false
-		if !u.begin() || !u.begin() {
-			t.Fatal("no use may begin")
+		for range 2 {
+			if !u.begin() {
+				t.Fatal("no use may begin")
+			}
 		}
 		go func() { closed = u.close() }()
 		for range 2 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"syscall"
 )
 
 // FS is a disk: what Quire needs of one and nothing else. Names are paths as
@@ -80,3 +81,7 @@ func (e *LockedError) Error() string {
 	}
 	return e.Name + " is locked by " + e.Owner
 }
+
+// IsFull reports whether an error says that there is no space left, on the disk
+// or in the quota.
+func IsFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }

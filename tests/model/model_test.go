@@ -40,9 +40,10 @@ func TestModel(t *testing.T) {
 		}}
 		r.open()
 		defer func() { r.m.Close() }()
+		r.prepare(t)
 		t.Repeat(map[string]func(*rapid.T){
-			"begin": r.begin, "change": r.change, "change more": r.change, "change yet more": r.change, "read": r.read,
-			"commit": r.commit, "commit more": r.commit, "rollback": r.rollback,
+			"begin": r.begin, "change": r.change, "change more": r.change, "read": r.read,
+			"commit": r.commit, "rollback": r.rollback, "race": r.race, "race more": r.race,
 			"savepoint": r.savepoint, "roll back to": r.rollbackTo,
 			"checkpoint": r.checkpoint, "reopen": r.reopen, "look at all": r.lookAtAll,
 		})
@@ -131,6 +132,42 @@ func (r *run) begin(t *rapid.T) {
 	r.txs = append(r.txs, &tx{real: real, opts: o, state: r.now.clone(), since: r.lsn})
 }
 
+// prepare makes two volumes with some pages.
+func (r *run) prepare(t *rapid.T) {
+	r.begin(t)
+	x := r.txs[0]
+	if !x.opts.ReadOnly {
+		for _, n := range names[:2] {
+			r.call(t, x, create(n, 512))
+			for no := range uint64(6) {
+				r.tags++
+				r.call(t, x, write(n, no, r.tags))
+			}
+		}
+	}
+	r.end(t, x)
+}
+
+// race begins two transactions on one state, and commits one after the other.
+func (r *run) race(t *rapid.T) {
+	if len(r.txs) > 3 {
+		t.Skip()
+	}
+	r.begin(t)
+	r.begin(t)
+	pair := slices.Clone(r.txs[len(r.txs)-2:])
+	for range rapid.IntRange(2, 6).Draw(t, "calls") {
+		x := pair[rapid.IntRange(0, 1).Draw(t, "which")]
+		if rapid.Bool().Draw(t, "changes") {
+			r.call(t, x, drawChange(t, &r.tags))
+		} else {
+			r.call(t, x, drawRead(t))
+		}
+	}
+	r.end(t, pair[0])
+	r.end(t, pair[1])
+}
+
 func (r *run) pick(t *rapid.T) *tx {
 	if len(r.txs) == 0 {
 		r.begin(t)
@@ -156,10 +193,11 @@ func (r *run) call(t *rapid.T, x *tx, o op) {
 	x.log = append(x.log, done{o, want, idle || want != "ok"})
 }
 
-// commit commits, and does everything again on the newest state: the serial
-// order is that of commits.
-func (r *run) commit(t *rapid.T) {
-	x := r.pick(t)
+func (r *run) commit(t *rapid.T) { r.end(t, r.pick(t)) }
+
+// end commits, and does everything again on the newest state: the serial order
+// is that of commits.
+func (r *run) end(t *rapid.T, x *tx) {
 	r.forget(x)
 	c, err := x.real.Commit(context.Background())
 	switch {
@@ -282,8 +320,8 @@ func name(t *rapid.T, label string) string { return rapid.SampledFrom(names).Dra
 
 // pageNo draws small numbers, and some that need a deep tree.
 func pageNo(t *rapid.T, label string) uint64 {
-	no := rapid.Uint64Range(0, 20).Draw(t, label)
-	return no + rapid.SampledFrom([]uint64{0, 0, 0, 0, 100, 5000, 1 << 30}).Draw(t, label+" from")
+	no := rapid.Uint64Range(0, 12).Draw(t, label)
+	return no + rapid.SampledFrom([]uint64{0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 5000, 1 << 30}).Draw(t, label+" from")
 }
 
 // word is what an error is called on both sides.
@@ -330,20 +368,20 @@ func drawChange(t *rapid.T, tags *uint64) op {
 	n := name(t, "volume")
 	*tags++
 	tag := *tags
-	switch rapid.IntRange(0, 17).Draw(t, "change") {
-	case 0, 1, 2:
+	switch rapid.IntRange(0, 19).Draw(t, "change") {
+	case 0:
 		size := rapid.SampledFrom([]int{512, 512, 4096, 65536}).Draw(t, "page size")
 		return create(n, size)
-	case 3:
+	case 1:
 		return rename(n, name(t, "to"))
-	case 4:
+	case 2:
 		return remove(n)
-	case 5, 6:
+	case 3, 4, 5:
 		pages := pageNo(t, "pages")
 		return on(n, fmt.Sprintf("truncate to %d", pages), true,
 			func(v *txn.Volume) (string, error) { return "", v.Truncate(pages) },
 			func(v *Volume) string { v.truncate(pages); return "ok" })
-	case 7, 8, 9:
+	case 6, 7, 8, 9:
 		no := pageNo(t, "page")
 		o := on(n, fmt.Sprintf("discard %d", no), true,
 			func(v *txn.Volume) (string, error) { return "", v.DiscardPage(no) },
@@ -361,17 +399,22 @@ func drawChange(t *rapid.T, tags *uint64) op {
 		if rapid.IntRange(0, 9).Draw(t, "zeros") == 0 {
 			tag = 0
 		}
-		fill := func(size int) []byte {
-			p := make([]byte, size)
-			for i := range p {
-				p[i] = byte(tag >> (8 * (i % 3)))
-			}
-			return p
-		}
-		return on(n, fmt.Sprintf("write %d", no), true,
-			func(v *txn.Volume) (string, error) { return "", v.WritePage(no, fill(v.PageSize())) },
-			func(v *Volume) string { v.write(no, fill(v.PageSize)); return "ok" })
+		return write(n, no, tag)
 	}
+}
+
+// write writes a page with a content of its own; tag 0 is zeros.
+func write(n string, no, tag uint64) op {
+	fill := func(size int) []byte {
+		p := make([]byte, size)
+		for i := range p {
+			p[i] = byte(tag >> (8 * (i % 3)))
+		}
+		return p
+	}
+	return on(n, fmt.Sprintf("write %d", no), true,
+		func(v *txn.Volume) (string, error) { return "", v.WritePage(no, fill(v.PageSize())) },
+		func(v *Volume) string { v.write(no, fill(v.PageSize)); return "ok" })
 }
 
 func create(n string, size int) op {

@@ -91,11 +91,3 @@ func sum(p []byte) string {
 	}
 	return fmt.Sprintf("%x", h>>32)
 }
-
-func (s State) digest() string {
-	out := ""
-	for _, name := range slices.Sorted(maps.Keys(s)) {
-		out += fmt.Sprintf("%q %s\n", name, s[name].digest())
-	}
-	return out
-}

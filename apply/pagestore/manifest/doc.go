@@ -13,8 +13,9 @@
 // # Guarantees
 //
 //  1. An Edit is durable as a whole when Append returns, or was refused with
-//     nothing changed, or the manifest is poisoned and Load finds it whole or
-//     not at all (promises 5 and 6).
+//     nothing changed, a full disk (ErrNoSpace) among the reasons, or the
+//     manifest is poisoned and Load finds it whole or not at all (promises 5
+//     and 6).
 //  2. Facts do not go back: an older checkpoint, low-water mark or epoch, a
 //     slot used twice or freed twice is refused by Append and is corruption
 //     when read.
@@ -40,9 +41,15 @@
 // run of slots. When the edits exceed four times the snapshot, and 1 MiB, the
 // next Append writes a new file and renames it; so do Open and CloseClean.
 //
+// An append that extended the file could meet a full disk half-way, and then
+// nobody knows what is there. So Append writes zeros ahead of need and syncs
+// them before it changes anything: the record then goes where there is space,
+// and a full disk is an ordinary refusal. (A file system that never writes in
+// place may still refuse then; that poisons.)
+//
 //	on disk                         after a crash          left by
 //	no MANIFEST                     no store               Create: temp, sync, rename, sync directory
-//	snapshot, edits                 the last valid record  Append
+//	snapshot, edits, zeros          the last valid record  Append
 //	snapshot, edits, torn record    the record before it   Open: a new file
 //	snapshot, temporary file        the snapshot           Open removes the temporary
 //	snapshot with a clean LSN       the same               the first Append

@@ -34,8 +34,11 @@ import (
 //  2. the first record is valid and a snapshot;
 //  3. each later one is valid, an edit, numbered one above the record before,
 //     names its CRC, and is true of the facts so far (Edit);
-//  4. behind the last of these there is nothing, or a torn tail: bytes without
-//     any valid record that is numbered above the last.
+//  4. behind the last of these there are zeros, or none, or a torn tail: bytes
+//     without any valid record that is numbered above the last.
+//
+// The zeros are space taken ahead for the records to come. A file that says
+// that the store was closed cleanly is written without.
 //
 // The torn tail is what a crash leaves of one append, since each is synced
 // before the next. The file as a whole comes to be by a rename after its sync,

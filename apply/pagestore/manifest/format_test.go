@@ -44,7 +44,7 @@ func golden(t *testing.T) ([]byte, manifest.Facts) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return contents(t, d), load(t, d)
+	return records(t, d), load(t, d)
 }
 
 // Golden files of a version are never rewritten.

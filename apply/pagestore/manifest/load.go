@@ -15,7 +15,8 @@ import (
 type Report struct {
 	Records   int   // valid ones, the snapshot included
 	Bytes     int64 // of the file
-	TornBytes int64 // at its end, of a record that was never acknowledged
+	TornBytes int64 // behind the records, of one that was never acknowledged
+	Slack     int64 // zeros at its end, for records to come
 }
 
 // Load reads the manifest of the store in dir and changes nothing. Behind a
@@ -35,7 +36,7 @@ func Load(fs vfs.FS, dir string) (Facts, Report, error) {
 	if err != nil {
 		return Facts{}, Report{}, err
 	}
-	return facts, Report{s.records, s.size, s.size - s.at}, nil
+	return facts, Report{s.records, s.size, s.torn, s.size - s.at - s.torn}, nil
 }
 
 // scanner walks the records of a file.
@@ -46,6 +47,7 @@ type scanner struct {
 	at      int64  // where the next record begins
 	prev    uint32 // CRC of the record before at
 	records int
+	torn    int64 // bytes from at to the last that is not zero
 }
 
 func (s *scanner) load() (facts Facts, err error) {
@@ -132,8 +134,9 @@ func (s *scanner) read(at int64, last uint64) (record, []byte, error) {
 	return rec, payload, nil
 }
 
-// checkTail refuses a tail in which a record numbered above last is valid:
-// appends are synced one by one, so what lies before it was durable.
+// checkTail measures the torn tail and refuses one in which a record numbered
+// above last is valid: appends are synced one by one, so what lies before it
+// was durable.
 func (s *scanner) checkTail(last uint64) error {
 	const window = 64 << 10
 	buf := make([]byte, window+len(recordMagic)-1)
@@ -141,6 +144,9 @@ func (s *scanner) checkTail(last uint64) error {
 		b := buf[:min(int64(len(buf)), s.size-at)]
 		if err := s.readAt(b, at); err != nil {
 			return err
+		}
+		if n := len(bytes.TrimRight(b, "\x00")); n > 0 {
+			s.torn = at + int64(n) - s.at
 		}
 		for i := 0; ; i++ {
 			hit := bytes.Index(b[i:], []byte(recordMagic))

@@ -33,6 +33,20 @@ func contents(t testing.TB, d vfs.FS) []byte {
 	return b
 }
 
+// records is the manifest without the zeros behind its records.
+func records(t testing.TB, d vfs.FS) []byte {
+	t.Helper()
+	_, rep, err := manifest.Load(d, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := contents(t, d)
+	if int64(len(b)) != rep.Bytes || len(bytes.TrimRight(b[rep.Bytes-rep.Slack:], "\x00")) > 0 {
+		t.Fatalf("the slack is not zero: %+v", rep)
+	}
+	return b[:rep.Bytes-rep.Slack]
+}
+
 // with is a disk whose manifest has these bytes.
 func with(t testing.TB, b []byte) vfs.FS {
 	t.Helper()
@@ -56,7 +70,7 @@ func written(t testing.TB) (d *crashfs.FS, ends []int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends = append(ends, len(contents(t, d)))
+	ends = append(ends, len(records(t, d)))
 	for i := range uint32(5) {
 		e := manifest.Edit{
 			Used:       []heap.Extent{{First: heap.MakeSlot(1, 100*i), Count: 70}, {First: heap.MakeSlot(1, 100*i+80), Count: 1}},
@@ -65,7 +79,7 @@ func written(t testing.TB) (d *crashfs.FS, ends []int) {
 		if _, err := m.Append(e); err != nil {
 			t.Fatal(err)
 		}
-		ends = append(ends, len(contents(t, d)))
+		ends = append(ends, len(records(t, d)))
 	}
 	return d, ends
 }
@@ -81,7 +95,7 @@ func corrupt(t *testing.T, err error) {
 
 func TestTornTail(t *testing.T) {
 	d, ends := written(t)
-	whole := contents(t, d)
+	whole := records(t, d)
 	last := ends[len(ends)-2]
 	rng := rand.New(rand.NewPCG(1, 1))
 	for cut := last + 1; cut < len(whole); cut++ {
@@ -91,12 +105,13 @@ func TestTornTail(t *testing.T) {
 			garbage[i] = byte(rng.Uint32())
 		}
 		stale := append(bytes.Clone(whole[:cut]), whole[ends[1]:ends[3]]...)
-		for _, b := range [][]byte{whole[:cut], zeroed, garbage, stale} {
+		for _, b := range [][]byte{whole[:cut], zeroed, garbage, stale, append(bytes.Clone(garbage), make([]byte, 70_000)...)} {
 			if bytes.Equal(b, whole) {
 				continue // the byte cut off was a zero
 			}
 			f, rep, err := manifest.Load(with(t, b), dir)
-			if err != nil || f.Seq != 5 || rep.TornBytes != int64(len(b)-last) {
+			torn := int64(len(bytes.TrimRight(b, "\x00")) - last)
+			if err != nil || f.Seq != 5 || rep.TornBytes != torn || rep.Slack != int64(len(b)-last)-torn {
 				t.Fatalf("cut at %d: %v, seq %d, %+v", cut, err, f.Seq, rep)
 			}
 		}
@@ -115,7 +130,7 @@ func TestTornTail(t *testing.T) {
 // be, is not the next: it follows another record.
 func TestRecordOfAnotherFile(t *testing.T) {
 	d, ends := written(t)
-	whole := contents(t, d)
+	whole := records(t, d)
 	d = disk(t)
 	f := newFacts()
 	f.Epoch++
@@ -134,7 +149,7 @@ func TestRecordOfAnotherFile(t *testing.T) {
 
 func TestRecordMissing(t *testing.T) {
 	d, ends := written(t)
-	whole := contents(t, d)
+	whole := records(t, d)
 	without := append(bytes.Clone(whole[:ends[1]]), whole[ends[2]:]...)
 	swapped := slices.Concat(whole[:ends[1]], whole[ends[2]:ends[3]], whole[ends[1]:ends[2]], whole[ends[3]:])
 	twice := slices.Concat(whole[:ends[2]], whole[ends[1]:])
@@ -149,7 +164,7 @@ func TestRecordMissing(t *testing.T) {
 // there the sequence number is lower than what frames of the log name.
 func TestFlips(t *testing.T) {
 	d, ends := written(t)
-	whole := contents(t, d)
+	whole := records(t, d)
 	m, _, _, err := manifest.Open(d, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -308,6 +323,61 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	t.Log(points, "crash points")
+}
+
+// full is a disk on which nothing can be made and no file grow.
+func full(t testing.TB, d vfs.FS) crashfs.Fault {
+	size := int64(len(contents(t, d)))
+	return func(o crashfs.Op) error {
+		if o.Kind == crashfs.Create || o.Kind == crashfs.Write && o.Offset+int64(o.Length) > size {
+			return &crashfs.ShortWrite{N: int(max(size-o.Offset, 0)), Err: syscall.ENOSPC}
+		}
+		return nil
+	}
+}
+
+// A full disk refuses what does not fit the space taken ahead, and changes
+// nothing; what fits is written. With room everything goes on.
+func TestFullDisk(t *testing.T) {
+	d := disk(t)
+	m, err := manifest.Create(d, dir, newFacts())
+	if err == nil {
+		err = m.Close()
+	}
+	if err == nil {
+		m, _, _, err = manifest.Open(d, dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for round := range uint32(3) {
+		d.Inject(full(t, d))
+		for i := range wal.LSN(20) {
+			if _, err := m.Append(manifest.Edit{LowWater: 100*wal.LSN(round) + i}); err != nil {
+				t.Fatal("a small record must find its space:", err)
+			}
+		}
+		before := load(t, d)
+		for range 2 {
+			if _, err := m.Append(wide(7 + round)); !errors.Is(err, manifest.ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || errors.Is(err, manifest.ErrPoisoned) {
+				t.Fatal("want an ordinary error:", err)
+			}
+		}
+		facts := m.Facts()
+		if after := load(t, d); !same(before, after) || m.Seq() != before.Seq || facts.Seq != before.Seq || len(facts.Generations) != len(before.Generations) {
+			t.Fatal("a refused edit changed something")
+		}
+		d.Inject(nil)
+		if _, err := m.Append(wide(7 + round)); err != nil || load(t, d).Seq != before.Seq+1 {
+			t.Fatal("room was made:", err)
+		}
+	}
+	if err := m.CloseClean(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, rep, err := manifest.Load(d, dir); err != nil || rep.Slack != 0 || rep.TornBytes != 0 {
+		t.Errorf("%+v of a clean manifest: %v", rep, err)
+	}
 }
 
 // Each operation fails once: the error poisons, and what was acknowledged is
