@@ -44,15 +44,16 @@
 //	Stage     caller     private copies, in memory or in slots                  this write is refused
 //	Seal      caller     hashes images, puts many of them in their final place, rolled back
 //	                     reads the tree nodes that sequencing needs
-//	Sequence  caller     under one mutex, in memory: compares what was read     rolled back, no trace:
+//	Sequence  leader     for all that wait, in memory: compares what was read   rolled back, no trace:
 //	                     with the logical tips, applies the changes to them,    conflict, too large,
 //	                     encodes the record into the open group                 no space
-//	Append    flusher    one write for the group's records; log and heap        unknown; the manager
-//	                     synced, the heap.s write-out begun before               is poisoned
+//	Append    flusher    one write for the group's records; then the log is     unknown; the manager
+//	                     synced, and the heap, whose write-out is under way     is poisoned
 //	Publish   flusher    one pointer: the group's snapshot; wakes its members   -
 //	Release   caller     drops hold and stage                                   cannot fail the commit
 //
-// While one group is synced the next is sequenced. Groups become durable in
+// The leader is the committer who came first; the others only wait to be told
+// their fate. While one group is synced the next is sequenced. Groups become durable in
 // order. Logical tips are those of all sequenced entries, published ones those
 // of all groups written.
 //
