@@ -29,7 +29,7 @@ var (
 
 // Sizes of a generation's file.
 const (
-	DefaultGenerationBytes = 16 << 20
+	DefaultGenerationBytes = 4 << 20
 	MinGenerationBytes     = 2 * MaxRecord
 )
 
