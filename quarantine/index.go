@@ -244,6 +244,20 @@ func (x *index) staged(from, to uint64) iter.Seq2[uint64, uint32] {
 	}
 }
 
+// discards reports whether a page below to is discarded.
+func (x *index) discards(to uint64) bool {
+	for i := range x.blocks {
+		for _, c := range x.blocks[i].chunks {
+			if c.gone != 0 && c.base < to {
+				for range x.discarded(c.base, to) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // discarded yields the pages discarded one by one, below the cut.
 func (x *index) discarded(from, to uint64) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {

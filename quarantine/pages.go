@@ -147,6 +147,9 @@ func (p *Pages) Discards() iter.Seq[wal.PageRange] {
 	}
 }
 
+// Discarding reports whether Discards yields anything.
+func (p *Pages) Discarding() bool { return p.index.discards(p.index.cut) }
+
 // Volume and PageSize that the pages are of.
 func (p *Pages) Volume() wal.VolumeID { return p.volume }
 func (p *Pages) PageSize() uint32     { return uint32(p.pageBytes()) }

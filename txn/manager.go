@@ -1,8 +1,11 @@
 package txn
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
+	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -62,6 +65,7 @@ type Manager struct {
 
 	open    openTxs
 	buffers buffers
+	random  sharedReader // of UUIDs
 
 	wake          chan struct{} // a group waits for the flusher
 	keeperPoke    chan struct{}
@@ -105,6 +109,10 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 		flusherDone:   make(chan struct{}),
 	}
 	m.seq.draft = st.Draft
+	m.random.r = o.Random
+	if o.Random == nil {
+		m.random.r = bufio.NewReaderSize(rand.Reader, 1<<10) // a system call for 64 UUIDs
+	}
 	m.ordinals.set(st.Ordinals)
 	m.unsynced.last = st.Draft.Head.LSN
 	m.setDurable(st.Draft.Head.LSN)
@@ -195,12 +203,19 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	return tx, nil
 }
 
-func (m *Manager) newUUID() uuid.UUID {
-	if m.opts.Random == nil {
-		return uuid.Must(uuid.NewV7())
-	}
-	return uuid.Must(uuid.NewV7FromReader(m.opts.Random))
+// sharedReader is a reader for many goroutines.
+type sharedReader struct {
+	mu sync.Mutex
+	r  io.Reader
 }
+
+func (s *sharedReader) Read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.r.Read(p)
+}
+
+func (m *Manager) newUUID() uuid.UUID { return uuid.Must(uuid.NewV7FromReader(&m.random)) }
 
 // release ends a transaction's hold.
 func (m *Manager) release(s *pagestore.Snapshot) {

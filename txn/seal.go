@@ -78,10 +78,7 @@ func (v *Volume) changes() bool {
 	if v.pages == nil {
 		return false
 	}
-	for range v.pages.Discards() {
-		return true
-	}
-	return v.pages.Len() > 0 || v.exact || v.size != v.base.Tree.Pages()
+	return v.pages.Len() > 0 || v.pages.Discarding() || v.exact || v.size != v.base.Tree.Pages()
 }
 
 // index makes the rows of a volume, in chunks of the body when they are many.
@@ -278,7 +275,9 @@ func (sv *sealedVolume) change(s *sealed) apply.Change {
 	if cut := sv.pages.Cut(); cut < wal.MaxPages {
 		c.Cut = cut
 	}
-	c.Discards = sv.pages.Discards()
+	if sv.pages.Discarding() {
+		c.Discards = sv.pages.Discards()
+	}
 	c.Len = sv.pages.Len()
 	c.Images = sv.images(s)
 	return c

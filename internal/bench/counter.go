@@ -39,3 +39,6 @@ func (f *countedFile) Sync() error {
 	f.syncs.Add(1)
 	return f.File.Sync()
 }
+
+// Unwrap implements vfs.Wrapper: a write-out begun early is no sync.
+func (f *countedFile) Unwrap() vfs.File { return f.File }

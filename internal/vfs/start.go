@@ -1,5 +1,19 @@
 package vfs
 
+// Wrapper is a File around another one that leaves its write-out alone. Without
+// Unwrap StartSync and WriteOut do nothing for it.
+type Wrapper interface{ Unwrap() File }
+
+func innermost(f File) File {
+	for {
+		w, ok := f.(Wrapper)
+		if !ok {
+			return f
+		}
+		f = w.Unwrap()
+	}
+}
+
 // starter is a File that can be told of a Sync that is to come.
 type starter interface{ startSync() }
 
@@ -7,7 +21,7 @@ type starter interface{ startSync() }
 // that two files that are synced one after the other take little longer than
 // one. It promises nothing and does nothing on disks that cannot.
 func StartSync(f File) {
-	if s, ok := f.(starter); ok {
+	if s, ok := innermost(f).(starter); ok {
 		s.startSync()
 	}
 }
@@ -23,7 +37,7 @@ type outWriter interface {
 // would have reported, and no Sync will again: it counts as a failed Sync. It
 // does nothing on disks that cannot.
 func WriteOut(f File, off, n int64) error {
-	if w, ok := f.(outWriter); ok {
+	if w, ok := innermost(f).(outWriter); ok {
 		return w.writeOut(off, n)
 	}
 	return nil
