@@ -92,16 +92,23 @@ func (d *deaths) before(e deaths) {
 }
 
 // walk lists the slots of subtrees that were dropped without being loaded,
-// while the last checkpoint still keeps their nodes.
+// while the last checkpoint still keeps their nodes. After an error each slot is
+// listed, or below a subtree that is left, once: walk may be called again.
 func (d *deaths) walk(src node.Source) error {
+	var below []node.Dead
 	for len(d.subtrees) > 0 {
-		top := d.subtrees[len(d.subtrees)-1]
-		d.subtrees = d.subtrees[:len(d.subtrees)-1]
-		d.addRun(deadRun{heap.Extent{First: top.Subtree.Slot, Count: 1}, top.Birth, top.Death})
+		last := len(d.subtrees) - 1
+		top := d.subtrees[last]
+		below = below[:0]
 		for x, err := range pagetree.Expand(src, top) {
 			if err != nil {
 				return fmt.Errorf("walk what was dropped: %w", err)
 			}
+			below = append(below, x)
+		}
+		d.subtrees = d.subtrees[:last]
+		d.addRun(deadRun{heap.Extent{First: top.Subtree.Slot, Count: 1}, top.Birth, top.Death})
+		for _, x := range below {
 			d.add(x, 0) // nothing that a checkpoint wrote is in the log
 		}
 	}
