@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/pagetree"
@@ -58,8 +60,8 @@ type Plan struct {
 // paths of their pages, and which base pages their discards hit. It is the
 // fallible half of Next; when it fails, the draft is what it was.
 //
-// Errors: ErrMismatch when a volume that must exist does not, or the other
-// way round; those of reading nodes.
+// Errors: a *MismatchError when a volume that must exist does not, or the other
+// way round, or a name is another volume's; those of reading nodes.
 func Prepare(d *pagestore.Draft, lsn wal.LSN, changes []Change) (*Plan, error) {
 	p := &Plan{
 		draft: d, lsn: lsn, changes: changes,
@@ -68,7 +70,9 @@ func Prepare(d *pagestore.Draft, lsn wal.LSN, changes []Change) (*Plan, error) {
 	// All volumes first: a name may be free because a later change frees it.
 	for _, step := range []func(int) error{p.find, p.prepare} {
 		for i := range changes {
-			if err := step(i); err != nil {
+			if err := step(i); errors.Is(err, ErrMismatch) {
+				return nil, err // it names them
+			} else if err != nil {
 				return nil, fmt.Errorf("apply: LSN %d: volume %s: %w", lsn, changes[i].Volume, err)
 			}
 		}
@@ -103,15 +107,15 @@ func (p *Plan) prepare(i int) (err error) {
 func (p *Plan) checkExistence(c *Change, v *pagestore.DraftVolume) error {
 	switch {
 	case c.Create && v.Exists:
-		return fmt.Errorf("%w: it exists already", ErrMismatch)
+		return &MismatchError{LSN: p.lsn, Volume: c.Volume, What: "place", Want: "free", Got: "taken"}
 	case !c.Create && !v.Exists:
-		return fmt.Errorf("%w: it does not exist", ErrMismatch)
+		return &MismatchError{LSN: p.lsn, Volume: c.Volume, What: "place", Want: "taken", Got: "free"}
 	case c.Attrs == nil || (!c.Create && c.Attrs.Name == v.Attrs().Name):
 		return nil
 	}
 	_, taken, err := p.draft.VolumeID(c.Attrs.Name)
 	if err == nil && taken && !p.frees(c.Attrs.Name) {
-		err = fmt.Errorf("%w: the name %q is taken", ErrMismatch, c.Attrs.Name)
+		err = &MismatchError{LSN: p.lsn, Volume: c.Volume, What: "name", Want: strconv.Quote(c.Attrs.Name), Got: "another volume's"}
 	}
 	return err
 }

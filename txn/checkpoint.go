@@ -155,6 +155,7 @@ func (m *Manager) removeGenerations(before []wal.Generation) error {
 		if slices.ContainsFunc(named, func(n wal.Generation) bool { return n.ID == g.ID }) {
 			continue
 		}
+		m.ordinals.forget(g.ID)
 		if err := wal.Remove(m.opts.FS, filepath.Join(m.dir, "wal"), g.ID); err != nil {
 			return err
 		}

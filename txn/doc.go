@@ -33,7 +33,8 @@
 //   - An unknown outcome is an *UnknownError, never a guess.
 //   - Everything is bounded (promise 12): see Options. Commits are slowed
 //     gradually, then held, when checkpoints fall behind; a transaction past its
-//     deadline is rolled back, so that an abandoned one pins nothing for ever.
+//     deadline is rolled back, so that an abandoned one pins nothing for ever;
+//     see also Limits below.
 //
 // # The walk of a commit
 //
@@ -59,14 +60,27 @@
 //
 // # Who runs
 //
-// Three goroutines belong to a Manager, and Close waits for them:
+// Four goroutines belong to a Manager, and Close waits for them:
 //
 //   - the flusher appends, syncs and publishes groups, and freezes and rebases
 //     the store for a checkpoint between two of them;
-//   - the keeper writes checkpoints, frees slots and rolls back transactions
-//     past their deadline;
+//   - the keeper writes checkpoints and frees slots;
 //   - the preparer makes the next log generation and written heap space ready
-//     ahead of need.
+//     ahead of need;
+//   - the expirer rolls back abandoned transactions past their deadline. It waits
+//     for no disk. One that is still used is rolled back by the first call past
+//     its deadline, or past the end of its context, which returns ErrExpired or
+//     the context's error.
+//
+// # Limits
+//
+// A transaction is one log record of at most wal.MaxRecord bytes, 1 MiB. Pages
+// written take little of it; what takes most are changed volumes,
+// of which about 4900 fit, and runs of discarded pages, of which about 60,000
+// fit. Options.MaxTxBytes bounds the pages written. A write past it, and a
+// Commit whose record does not fit, return wal.ErrTooLarge; Commit has rolled
+// the transaction back then. Nothing was written, the manager goes on, and the
+// same changes can be committed in parts.
 //
 // # Assumptions
 //

@@ -35,7 +35,8 @@ var (
 )
 
 // ConflictError names what a transaction read, or wrote under snapshot
-// isolation, and another transaction changed before it could commit.
+// isolation, and another transaction changed before it could commit. Every
+// ErrConflict of Commit is one: errors.As finds it with a *ConflictError.
 type ConflictError struct {
 	Volume wal.VolumeID // zero when only a name is concerned
 	Name   string       // of the volume

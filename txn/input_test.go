@@ -3,6 +3,7 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -228,26 +229,68 @@ func TestTooLarge(t *testing.T) {
 		}
 		tx.Rollback()
 	}
-	_, err := r.Update(ctx, func(tx *txn.Tx) error {
-		for i := range 10_000 { // more sections than a record holds
-			if _, err := tx.CreateVolume(strings.Repeat("long", 50)+fill36(i), txn.VolumeOptions{}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if !errors.Is(err, wal.ErrTooLarge) {
-		t.Errorf("10,000 volumes in one transaction: %v", err)
-	}
 	r.put("v", 0, 9)
 	if r.get("v", 0) != 9 || r.Stats().Poisoned != "" {
 		t.Error("the manager does not go on:", r.Stats().Poisoned)
 	}
 }
 
-func fill36(i int) string {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	return string([]byte{digits[i/36/36%36], digits[i/36%36], digits[i%36]})
+// A transaction is one record: what does not fit is refused by Commit, which
+// says what the limits are and what to do. As many volumes as it says fit.
+func TestTooManyVolumes(t *testing.T) {
+	ctx := context.Background()
+	r := newRig(t, txn.Options{})
+	r.volume("v", 1)
+	touch := func(n int) func(*txn.Tx) error {
+		return func(tx *txn.Tx) error {
+			for i := range n {
+				if err := put(tx, fmt.Sprint(i), 0, 5); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	for i := range 6 { // commit in parts
+		r.update(func(tx *txn.Tx) error {
+			for j := range 1000 {
+				if _, err := tx.CreateVolume(fmt.Sprint(1000*i+j), txn.VolumeOptions{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	before := r.Stats()
+	tx := r.begin(txn.TxOptions{})
+	if err := touch(6000)(tx); err != nil {
+		t.Fatal(err)
+	}
+	_, err := tx.Commit(ctx)
+	r.tooLarge(err, before)
+	if _, err := tx.Commit(ctx); !errors.Is(err, txn.ErrTxDone) {
+		t.Errorf("commit again: %v", err)
+	}
+	r.update(touch(4900))
+	r.put("v", 0, 9)
+}
+
+// tooLarge checks the error of a record that does not fit, and that nothing is
+// left of its transaction.
+func (r *rig) tooLarge(err error, before txn.Stats) {
+	r.t.Helper()
+	if !errors.Is(err, wal.ErrTooLarge) || errors.Is(err, txn.ErrConflict) {
+		r.t.Fatalf("commit: %v", err)
+	}
+	for _, says := range []string{"at most 1048576 bytes", "4900 volumes", "60000 runs", "commit in parts"} {
+		if !strings.Contains(err.Error(), says) {
+			r.t.Errorf("it does not say %q: %v", says, err)
+		}
+	}
+	s := r.Stats()
+	if s.Poisoned != "" || s.OpenTxs != 0 || s.StagedBytes != 0 || s.Published != before.Published || s.Pages.Heap.Used > before.Pages.Heap.Used {
+		r.t.Errorf("left behind: %+v, before %+v", s, before)
+	}
 }
 
 // More runs of discarded pages than an entry may have are refused.
@@ -267,20 +310,19 @@ func TestTooManyDiscards(t *testing.T) {
 		}
 		return err
 	})
-	_, err := r.Update(ctx, func(tx *txn.Tx) error {
-		v, err := tx.Volume("v")
-		for no := uint64(0); no < pages && err == nil; no += 2 {
-			err = v.DiscardPage(no)
+	discard := func(runs uint64) func(*txn.Tx) error {
+		return func(tx *txn.Tx) error {
+			v, err := tx.Volume("v")
+			for i := uint64(0); i < runs && err == nil; i++ {
+				err = v.DiscardPage(2 * i)
+			}
+			return err
 		}
-		return err
-	})
-	if !errors.Is(err, wal.ErrTooLarge) {
-		t.Errorf("%d runs of discards: %v", pages/2, err)
 	}
-	if s := r.Stats(); s.Poisoned != "" {
-		t.Fatal(s.Poisoned)
-	}
-	r.volume("w", 1)
+	before := r.Stats()
+	_, err := r.Update(ctx, discard(pages/2))
+	r.tooLarge(err, before)
+	r.update(discard(60_000))
 }
 
 // A message that is no text is refused, or kept; it does not harm.

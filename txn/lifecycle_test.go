@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/txn"
@@ -350,6 +354,113 @@ func TestDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "old pages are freed", func() bool { return r.Stats().Pages.LimboSlots == 0 })
+}
+
+// A deadline holds for whoever uses the transaction, at once: it is rolled back
+// and nothing of it is written.
+func TestDeadlineInUse(t *testing.T) {
+	var ahead atomic.Int64
+	r := newRig(t, txn.Options{Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	r.volume("v", 2)
+	for name, use := range map[string]func(*txn.Tx, *txn.Volume) error{
+		"read":   func(_ *txn.Tx, v *txn.Volume) error { return v.ReadPage(0, make([]byte, 4096)) },
+		"write":  func(_ *txn.Tx, v *txn.Volume) error { return v.WritePage(1, pageOf(9)) },
+		"commit": func(tx *txn.Tx, _ *txn.Volume) error { _, err := tx.Commit(context.Background()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tx := r.begin(txn.TxOptions{Timeout: time.Hour})
+			v, err := tx.Volume("v")
+			if err == nil {
+				err = v.WritePage(0, pageOf(9))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			ahead.Add(int64(time.Hour))
+			if err := use(tx, v); !errors.Is(err, txn.ErrExpired) {
+				t.Errorf("past the deadline: %v", err)
+			}
+			if s := r.Stats(); s.OpenTxs != 0 || s.StagedBytes != 0 || s.Expired == 0 {
+				t.Errorf("left behind: %d transactions, %d bytes staged; %d have expired", s.OpenTxs, s.StagedBytes, s.Expired)
+			}
+			if got := r.get("v", 0); got != 1 {
+				t.Errorf("page 0 is %d", got)
+			}
+		})
+	}
+}
+
+// What was abandoned is rolled back although a checkpoint waits for the disk.
+// The log tells, since statistics may wait for the checkpoint too.
+func TestDeadlineDuringCheckpoint(t *testing.T) {
+	said := make(lines, 100)
+	r := newRig(t, txn.Options{Logger: zerolog.New(said)})
+	r.volume("v", 10)
+	if err := r.Checkpoint(context.Background()); err != nil { // so that there are files
+		t.Fatal(err)
+	}
+	r.put("v", 0, 5)
+	entered, letGo := r.hold("/heap/", "sync")
+	checkpoint := make(chan error, 1)
+	go func() { checkpoint <- r.Checkpoint(context.Background()) }()
+	<-entered
+	tx := r.begin(txn.TxOptions{Timeout: time.Millisecond})
+	eventually(t, "the abandoned transaction is rolled back", func() bool {
+		select {
+		case line := <-said:
+			return strings.Contains(line, tx.ID().String()) && strings.Contains(line, "past its deadline")
+		default:
+			return false
+		}
+	})
+	select {
+	case err := <-checkpoint:
+		t.Errorf("the checkpoint had ended: %v", err)
+	default:
+	}
+	letGo()
+	if err := <-checkpoint; err != nil {
+		t.Error(err)
+	}
+}
+
+// lines is a log that keeps as many lines as it has room for.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default:
+	}
+	return len(p), nil
+}
+
+// A transaction whose own context has ended ends with Commit, whatever context
+// Commit has.
+func TestCommitAfterContext(t *testing.T) {
+	r := newRig(t, txn.Options{})
+	r.volume("v", 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	tx, err := r.Begin(ctx, txn.TxOptions{})
+	if err == nil {
+		err = put(tx, "v", 0, 9)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if _, err := tx.Commit(context.Background()); !errors.Is(err, context.Canceled) {
+		t.Errorf("commit: %v", err)
+	}
+	if s := r.Stats(); s.OpenTxs != 0 || s.StagedBytes != 0 || s.Pages.Holds.Readers != 0 {
+		t.Errorf("left behind: %d transactions, %d bytes staged, %d holds", s.OpenTxs, s.StagedBytes, s.Pages.Holds.Readers)
+	}
+	if _, err := tx.Commit(context.Background()); err == nil {
+		t.Error("committed the second time")
+	}
+	if got := r.get("v", 0); got != 1 {
+		t.Errorf("page 0 is %d", got)
+	}
 }
 
 // An iteration that outlives its transaction ends with ErrExpired, not with

@@ -74,7 +74,7 @@ type Manager struct {
 	closing       chan struct{} // closed when Close begins
 	stopFlusher   chan struct{}
 	flusherDone   chan struct{}
-	running       sync.WaitGroup // keeper and preparer
+	running       sync.WaitGroup // keeper, expirer and preparer
 	closeOnce     sync.Once
 	closeErr      error
 }
@@ -124,8 +124,9 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 }
 
 func (m *Manager) start() {
-	m.running.Add(2)
+	m.running.Add(3)
 	go m.keeper()
+	go m.expirer()
 	go m.preparer()
 	go m.flusher()
 	m.pokeKeepers()

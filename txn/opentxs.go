@@ -2,6 +2,7 @@ package txn
 
 import (
 	"sync"
+	"time"
 
 	"github.com/quire-db/quire/wal"
 )
@@ -78,13 +79,32 @@ func (o *openTxs) rollBackAll() {
 	}
 }
 
+// expirer rolls back what was abandoned. Whoever still uses a transaction finds
+// out by itself (Tx.use), so its tick is no deadline's precision. It waits for
+// no disk: a checkpoint may take longer than any deadline, and what is abandoned
+// pins the slots that the checkpoint could free.
+func (m *Manager) expirer() {
+	defer m.running.Done()
+	tick := time.NewTicker(expirerTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			m.expireOverdue()
+		case <-m.closing:
+			return
+		}
+	}
+}
+
+const expirerTick = 250 * time.Millisecond
+
 // expireOverdue rolls back what is past its deadline, so that nothing
 // abandoned holds old tips for ever.
 func (m *Manager) expireOverdue() {
 	now := m.opts.Now()
 	for _, tx := range m.open.all() {
 		if tx.expire(now) {
-			m.stats.expired.Add(1)
 			m.log.Warn().Stringer("txn", tx.id).Time("deadline", tx.deadline).Msg("transaction past its deadline was rolled back")
 		}
 	}
@@ -106,6 +126,13 @@ func (o *ordinals) add(id wal.GenID, n uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.m[id] = n
+}
+
+// forget drops a generation that is gone.
+func (o *ordinals) forget(id wal.GenID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.m, id)
 }
 
 func (o *ordinals) of(id wal.GenID) uint32 {

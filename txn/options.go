@@ -97,7 +97,10 @@ const (
 	// Serializable: everything read counts, also sizes, names and the absence
 	// of pages; a transaction commits only if it is all still so.
 	Serializable Isolation = iota
-	// Snapshot: only pages written count; the first committer wins.
+	// Snapshot: only what is written counts, and the first committer wins. A page
+	// written or discarded, a size set and a name given must not have been
+	// changed since the transaction began, and a volume that it writes must not
+	// have been deleted or renamed. Volumes only read never conflict.
 	Snapshot
 )
 

@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -238,4 +239,84 @@ func TestFailedCheckpoint(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A checkpoint that cannot read a node of a deleted volume fails and loses no
+// slot below it: the next one lists each slot once (the rig verifies them all).
+func TestCheckpointCannotReadWhatWasDeleted(t *testing.T) {
+	ctx := context.Background()
+	r := newRig(t, txn.Options{CheckpointEvery: -1})
+	r.update(func(tx *txn.Tx) error {
+		v, err := tx.CreateVolume("v", txn.VolumeOptions{})
+		for no := uint64(0); no < 300 && err == nil; no++ { // far apart: many nodes, on three levels
+			err = v.WritePage(no*100, pageOf(no+1))
+		}
+		return err
+	})
+	r.volume("other", 1)
+	if err := errors.Join(r.Checkpoint(ctx), r.reopen()); err != nil { // nothing is in the cache
+		t.Fatal(err)
+	}
+	r.update(func(tx *txn.Tx) error { return tx.DeleteVolume("v") })
+	failures := 0
+	for ; ; failures++ {
+		left := failures
+		r.disk.fail(func(op, name string) error {
+			if op != "read" || !strings.Contains(name, "/heap/") {
+				return nil
+			}
+			if left--; left < 0 {
+				return errDisk
+			}
+			return nil
+		})
+		err := r.Checkpoint(ctx)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errDisk) || r.Stats().Poisoned != "" {
+			t.Fatalf("failure %d: %v %s", failures, err, r.Stats().Poisoned)
+		}
+	}
+	r.disk.fail(nil)
+	if failures < 5 {
+		t.Errorf("the checkpoint read %d nodes", failures)
+	}
+	if got := r.get("other", 0); got != 1 {
+		t.Errorf("page 0 is %d", got)
+	}
+}
+
+// A commit that finds room for some of its pages only gives it back.
+func TestFullHeapHalfway(t *testing.T) {
+	ctx := context.Background()
+	r := newRig(t, txn.Options{InlineBytes: 1})
+	r.volume("v", 10)
+	if err := r.Checkpoint(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.disk.fail(failing(syscall.ENOSPC, "/heap/", "create", "truncate", "grow"))
+	before := r.Stats().Pages.Heap.Used
+	for range 3 {
+		_, err := r.Update(ctx, func(tx *txn.Tx) error {
+			for _, size := range []uint32{4096, 8192, 65536} { // there is no file for the larger pages
+				v, err := tx.CreateVolume(fmt.Sprint(size), txn.VolumeOptions{PageSize: size})
+				if err == nil {
+					_, err = v.WriteAt(bytes.Repeat([]byte{1}, 5*int(size)), 0)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("commit: %v", err)
+		}
+	}
+	if after := r.Stats().Pages.Heap.Used; after != before {
+		t.Errorf("%d bytes of the heap are used, before it were %d", after, before)
+	}
+	r.disk.fail(nil)
+	r.put("v", 0, 2)
 }

@@ -149,7 +149,7 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// faulty is a disk that fails, or waits, as a rule says. op is "create",
+// faulty is a disk that fails, or waits, as a rule says. op is "create", "read",
 // "write", "grow" (a write beyond the end), "truncate", "sync", "syncdir", "rename", "remove" or "mkdir".
 type faulty struct {
 	vfs.FS
@@ -235,6 +235,13 @@ func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return f.File.WriteAt(p, off)
+}
+
+func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.disk.ask("read", f.name); err != nil {
+		return 0, err
+	}
+	return f.File.ReadAt(p, off)
 }
 
 func (f *faultyFile) Truncate(size int64) error {

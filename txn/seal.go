@@ -35,17 +35,17 @@ type sealedVolume struct {
 	chunks []wal.Chunk       // when they are many
 }
 
-// seal does all that needs no order among transactions. Nothing has happened
-// when it fails.
+// seal does all that needs no order among transactions. When it fails, what it
+// returns holds the slots and the memory taken until then, for giveUp to release.
 func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 	s := &sealed{tx: tx}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return s, err
 	}
 	if tx.stage != nil {
 		var err error
 		if s.body, err = tx.stage.Seal(); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	for _, v := range tx.vols {
@@ -56,11 +56,11 @@ func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 	slices.SortFunc(s.vols, func(a, b sealedVolume) int { return bytes.Compare(a.v.id[:], b.v.id[:]) })
 	for i := range s.vols {
 		if err := s.index(&s.vols[i]); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	if err := s.place(); err != nil {
-		return nil, err
+		return s, err
 	}
 	return s, s.prefetch()
 }

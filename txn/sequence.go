@@ -38,7 +38,7 @@ func (m *Manager) trySequence(t *ticket) (*group, error) {
 	}
 	plan, err := apply.Prepare(d, lsn, changes)
 	if err != nil {
-		return nil, conflictOf(err)
+		return nil, s.conflictOf(err)
 	}
 	e := s.entry(d, m.opts.Now(), plan.Results())
 	body, err := m.bodyOf(g, s)
@@ -47,7 +47,7 @@ func (m *Manager) trySequence(t *ticket) (*group, error) {
 	}
 	inline, err := g.log.Foresee(e, body)
 	if err != nil {
-		return g, err
+		return g, s.adviseOn(err)
 	}
 	ready, err := s.addresses(m, g, inline)
 	if err != nil {
@@ -109,6 +109,16 @@ func (m *Manager) bodyOf(g *group, s *sealed) (wal.Body, error) {
 		b.Extents[i] = wal.Extent{Slot: uint64(e.First), Length: uint64(e.Count) << class}
 	}
 	return b, nil
+}
+
+// adviseOn says of a record that is too large what its limits are and what the
+// caller can do.
+func (s *sealed) adviseOn(err error) error {
+	if !errors.Is(err, wal.ErrTooLarge) {
+		return err
+	}
+	return fmt.Errorf("txn: the transaction changes %d volumes, and one is one log record of at most %d bytes, room for about 4900 volumes "+
+		"or 60000 runs of discarded pages; it was rolled back and nothing was written, commit in parts: %w", len(s.vols), wal.MaxRecord, err)
 }
 
 // addresses says where each byte of the body will be.
@@ -204,7 +214,7 @@ func (s *sealed) validate(d *pagestore.Draft) error {
 		}
 	}
 	for _, v := range tx.vols {
-		if v.created {
+		if v.created || tx.opts.Isolation == Snapshot && !v.changes() {
 			continue
 		}
 		if err := v.validate(d, tx.opts.Isolation); err != nil {
@@ -282,11 +292,21 @@ func (v *Volume) touched() iter.Seq[uint64] {
 	}
 }
 
-// conflictOf makes a conflict of a change that does not fit any more: a name
-// taken meanwhile.
-func conflictOf(err error) error {
-	if errors.Is(err, apply.ErrMismatch) {
-		return fmt.Errorf("%w: %w", ErrConflict, err)
+// conflictOf makes a conflict of a change that does not fit any more: a volume
+// gone, or a name taken meanwhile.
+func (s *sealed) conflictOf(err error) error {
+	var mismatch *apply.MismatchError
+	if !errors.As(err, &mismatch) {
+		return err
 	}
-	return err
+	c := &ConflictError{Volume: mismatch.Volume, What: "existence"}
+	if mismatch.What == "name" {
+		c.What = "name"
+	}
+	for i := range s.vols {
+		if v := s.vols[i].v; v.id == c.Volume {
+			c.Name = v.attrs.Name
+		}
+	}
+	return c
 }

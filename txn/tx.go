@@ -21,7 +21,7 @@ type Tx struct {
 	opts TxOptions
 	ctx  context.Context
 
-	mu       sync.Mutex // against the manager's expiry, nobody else
+	mu       sync.Mutex // against the expirer, nobody else
 	ended    error      // why it may not be used any more; nil while it may
 	snap     *pagestore.Snapshot
 	stage    *quarantine.Stage // nil until the first write
@@ -41,13 +41,14 @@ func (tx *Tx) ID() wal.TxnID { return tx.id }
 // LSN is that of the snapshot the transaction reads.
 func (tx *Tx) LSN() wal.LSN { return tx.snap.LSN() }
 
-// use locks the transaction if it may still be used.
+// use locks the transaction if it may still be used. One that is overdue is
+// rolled back here: its deadline holds whenever the expirer comes by.
 func (tx *Tx) use() error {
 	tx.mu.Lock()
-	err := tx.ended
-	if err == nil {
-		err = tx.ctx.Err()
+	if tx.ended == nil {
+		tx.endIfOverdue(tx.m.opts.Now())
 	}
+	err := tx.ended
 	if err != nil {
 		tx.mu.Unlock()
 	}
@@ -244,23 +245,35 @@ func (tx *Tx) end(why error) {
 	tx.m.release(tx.snap)
 }
 
-// expire ends the transaction if its deadline has passed or its context has
-// ended. One that is being used at the moment, or commits, is left alone: it
-// ends by itself or is found the next time.
-func (tx *Tx) expire(now time.Time) (expired bool) {
-	why := tx.ctx.Err()
+// overdue says why the transaction may not go on: its deadline has passed or its
+// context has ended. It is nil while neither is so.
+func (tx *Tx) overdue(now time.Time) error {
 	if !now.Before(tx.deadline) {
-		why = ErrExpired
+		return ErrExpired
 	}
-	if why == nil || !tx.mu.TryLock() {
-		return false
-	}
-	defer tx.mu.Unlock()
-	if tx.ended != nil {
+	return tx.ctx.Err()
+}
+
+// endIfOverdue rolls back a transaction that is overdue. Callers hold tx.mu.
+func (tx *Tx) endIfOverdue(now time.Time) (ended bool) {
+	why := tx.overdue(now)
+	if why == nil {
 		return false
 	}
 	tx.end(why)
+	tx.m.stats.expired.Add(1)
 	return true
+}
+
+// expire is endIfOverdue for whoever does not use the transaction. One that is
+// being used at the moment, or commits, is left alone: it ends by itself or is
+// found the next time.
+func (tx *Tx) expire(now time.Time) (expired bool) {
+	if tx.overdue(now) == nil || !tx.mu.TryLock() {
+		return false
+	}
+	defer tx.mu.Unlock()
+	return tx.ended == nil && tx.endIfOverdue(now)
 }
 
 // pagesFor is the stage of a volume's pages, made when needed.
