@@ -46,6 +46,7 @@ type Area struct {
 	heap   *heap.Heap
 	limits Limits
 	bytes  atomic.Int64 // of page images in memory
+	tails  int          // that KeepTail made; recovery's alone
 	pools  [heap.MaxClass + 1]sync.Pool
 }
 
@@ -92,14 +93,16 @@ func (a *Area) get(c heap.Class) *buffer {
 
 func (a *Area) put(c heap.Class, b *buffer) { a.pools[c].Put(b) }
 
-// Swept is what Sweep found of stages that a crash ended.
+// Swept is what Sweep found of stages that a crash ended, and removed of tails.
 type Swept struct {
 	Stages  int
 	Extents int   // that they held in the heap at some time
 	Bytes   int64 // of those
+	Tails   int   // copies of cut tails, older than the newest MaxTails
 }
 
-// Sweep removes what stages left when the process ended, and temporary files.
+// Sweep removes what stages left when the process ended, temporary files, and
+// copies of cut tails but for the newest MaxTails and those of this Area.
 // It must be called before the first Begin. The slots need no freeing: nobody
 // marked them used.
 func (a *Area) Sweep() (Swept, error) {
@@ -120,7 +123,8 @@ func (a *Area) Sweep() (Swept, error) {
 			return swept, wrap("sweep "+e.Name, err)
 		}
 	}
-	return swept, nil
+	swept.Tails, err = a.sweepTails(entries)
+	return swept, err
 }
 
 // sweepLedger counts a ledger and removes it. A torn one counts as far as it
@@ -145,38 +149,6 @@ func (a *Area) sweepLedger(name string, swept *Swept) error {
 	swept.Extents += extents
 	swept.Bytes += bytes
 	return a.fs.Remove(name)
-}
-
-// KeepTail keeps a copy of what recovery cuts off the log, under
-// <name>.tail, durable on return. A file of that name, which a recovery that
-// crashed made, is replaced.
-func (a *Area) KeepTail(name string, tail io.Reader) error {
-	if name == "" || strings.ContainsAny(name, `/\`) || strings.HasPrefix(name, ".") {
-		return fmt.Errorf("quarantine: keep tail: %q is not a file name", name)
-	}
-	path := filepath.Join(a.dir, name+tailSuffix)
-	temp := path + tempSuffix
-	if err := a.fs.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return wrap("keep tail", err)
-	}
-	if err := a.copyTo(temp, tail); err != nil {
-		return wrap("keep tail", err)
-	}
-	if err := a.fs.Rename(temp, path); err != nil {
-		return wrap("keep tail", err)
-	}
-	return wrap("keep tail", a.fs.SyncDir(a.dir))
-}
-
-func (a *Area) copyTo(name string, r io.Reader) error {
-	f, err := a.fs.Create(name)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(io.NewOffsetWriter(f, 0), r); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // ledger is an open ledger file.

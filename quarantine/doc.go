@@ -18,7 +18,8 @@
 //	... the entry is sequenced and durable, or its outcome is unknown ...
 //	sealed.Adopt()                 // Release leaves the slots
 //
-// At Open of a store, before the first Begin, Sweep removes what a crash left.
+// At Open of a store, before the first Begin, Sweep removes what a crash left,
+// and the oldest copies of cut tails.
 //
 // # Guarantees
 //
@@ -65,7 +66,8 @@
 //
 //	<store>/quarantine/<transaction>.stage  ledger of a stage that has spilled
 //	                                        (format.go); removed by Release
-//	<store>/quarantine/<name>.tail          bytes cut off the log by recovery;
-//	                                        kept until somebody removes them
-//	<store>/quarantine/<name>.tail.tmp      such a copy being made
+//	<store>/quarantine/<number>-<name>.tail bytes cut off the log by recovery; of
+//	                                        these copies, numbered as they were
+//	                                        made, Sweep keeps the newest MaxTails
+//	<store>/quarantine/<...>.tail.tmp       such a copy being made
 package quarantine

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -378,9 +379,13 @@ func TestKeepTail(t *testing.T) {
 	tail := make([]byte, 3<<20)
 	rand.NewChaCha8([32]byte{1}).Read(tail)
 	for _, n := range []int{100, len(tail)} { // the second recovery replaces
-		must(t, a.KeepTail("0123-456", bytes.NewReader(tail[:n])))
+		file, err := a.KeepTail("0123-456", bytes.NewReader(tail[:n]))
+		must(t, err)
+		if file != "00000001-0123-456.tail" {
+			t.Errorf("the copy is %q", file)
+		}
 		image := disk.Cut(disk.Ops(), crashfs.Posix)
-		f, err := image.OpenRead("quarantine/0123-456.tail")
+		f, err := image.OpenRead(filepath.Join("quarantine", file))
 		must(t, err)
 		got := make([]byte, n)
 		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, tail[:n]) {
@@ -393,10 +398,66 @@ func TestKeepTail(t *testing.T) {
 		t.Errorf("sweeping left %v", list)
 	}
 	for _, name := range []string{"", "a/b", "..", ".x"} {
-		if a.KeepTail(name, strings.NewReader("")) == nil {
+		if _, err := a.KeepTail(name, strings.NewReader("")); err == nil {
 			t.Errorf("%q was taken for a name", name)
 		}
 	}
+}
+
+// Of the copies only the newest stay, but all of those just made.
+func TestOldTailsAreRemoved(t *testing.T) {
+	disk := crashfs.New()
+	a, _ := setup(t, disk, "", quarantine.Limits{})
+	f, err := disk.Create("quarantine/ffffffffffffffff-0.tail") // made before copies were numbered
+	must(t, err)
+	must(t, f.Close())
+	keep := func(a *quarantine.Area, names ...int) {
+		for _, n := range names {
+			_, err := a.KeepTail(fmt.Sprintf("%016x-%d", uint64(n)*0x9e3779b97f4a7c15, n), strings.NewReader("tail")) // random order, as of names
+			must(t, err)
+		}
+	}
+	sweep := func(a *quarantine.Area, removed int, left ...int) {
+		t.Helper()
+		swept, err := a.Sweep()
+		if must(t, err); swept.Tails != removed {
+			t.Errorf("%d copies were removed, not %d", swept.Tails, removed)
+		}
+		list, err := disk.ReadDir("quarantine")
+		must(t, err)
+		var got []int
+		for _, e := range list {
+			n, err := strconv.Atoi(strings.TrimSuffix(e.Name[strings.LastIndex(e.Name, "-")+1:], ".tail"))
+			must(t, err)
+			got = append(got, n)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, left) {
+			t.Errorf("left are %v, not %v", got, left)
+		}
+	}
+	upTo := func(first, last int) (list []int) {
+		for n := first; n <= last; n++ {
+			list = append(list, n)
+		}
+		return list
+	}
+	again := func() *quarantine.Area {
+		a, err := quarantine.Open(disk, "quarantine", nil, quarantine.Limits{})
+		must(t, err)
+		return a
+	}
+	keep(a, upTo(1, 15)...)
+	sweep(a, 0, upTo(0, 15)...)
+	keep(again(), 16, 17) // a recovery that crashed before it swept
+	b := again()
+	keep(b, 16, 17)
+	sweep(b, 2, upTo(2, 17)...)
+	sweep(again(), 0, upTo(2, 17)...)
+	c := again()
+	keep(c, upTo(18, 40)...)
+	sweep(c, 16, upTo(18, 40)...)
+	sweep(again(), 7, upTo(25, 40)...)
 }
 
 func TestOpenMakesTheDirectoryDurable(t *testing.T) {

@@ -52,8 +52,9 @@
 //	retire     cuts the old files at D, seals them in the    every generation but the new one is
 //	           manifest, frees the slots copied from         sealed: any damage to it is corruption
 //	replay     applies the entries behind the checkpoint     the newest state is published
-//	sweep      counts and removes stages, generations and    nothing is left that belongs to no
-//	           heap files of no state                        state
+//	sweep      counts and removes stages, old copies of      nothing is left that belongs to no
+//	           tails, generations and heap files of no       state
+//	           state
 //
 // # The torn tail
 //
@@ -72,7 +73,9 @@
 //	                      last group or two
 //	Cut, CutFiles         bytes of commits that nobody was told of; nil is usual
 //	TornManifest          bytes of a manifest record that was being written
-//	Stages                transactions in flight that had staged pages on disk
+//	Stages                transactions in flight that had staged pages on disk;
+//	                      Stages.Tails: copies of earlier tails, removed since
+//	                      there were more than quarantine.MaxTails
 //	Leftovers             files that were being made
 //
 // # Reading a VerifyReport

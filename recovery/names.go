@@ -84,7 +84,7 @@ func kindOf(m fs.FileMode) string {
 }
 
 // leftovers are the files that belong to no state: opening removes or counts
-// them. Copies of cut tails are there to stay.
+// them. Copies of cut tails are there to stay, as long as they are among the newest.
 func leftovers(fsys vfs.FS, dir string, unnamed []wal.GenID) (list []string) {
 	for _, id := range unnamed {
 		list = append(list, filepath.Join("wal", id.String()))

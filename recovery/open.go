@@ -58,7 +58,7 @@ type Report struct {
 	Cut           *wal.Cut         // the torn tail that was cut, and why; nil when there was none
 	CutFiles      []string         // the copies of it in quarantine/
 	TornManifest  int64            // bytes of a manifest record that never was acknowledged
-	Stages        quarantine.Swept // what transactions in flight had staged
+	Stages        quarantine.Swept // what transactions in flight had staged; old copies of cut tails, removed
 	Leftovers     []string         // files of no state, removed
 	Took          time.Duration
 }
@@ -294,11 +294,11 @@ func (r *opening) keepTail() error {
 			return err
 		}
 		name := fmt.Sprintf("%s-%d", part.Gen, part.Offset)
-		err = r.out.Area.KeepTail(name, io.NewSectionReader(f, part.Offset, part.Bytes))
+		kept, err := r.out.Area.KeepTail(name, io.NewSectionReader(f, part.Offset, part.Bytes))
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		r.out.Report.CutFiles = append(r.out.Report.CutFiles, filepath.Join("quarantine", name+".tail"))
+		r.out.Report.CutFiles = append(r.out.Report.CutFiles, filepath.Join("quarantine", kept))
 	}
 	return nil
 }
