@@ -23,7 +23,7 @@ var (
 type MismatchError struct {
 	LSN       wal.LSN
 	Volume    wal.VolumeID
-	What      string // "previous hash", "expected state", "base", "result", ...
+	What      string // "previous hash", "expected state", "base", "result", "place", "name", ...
 	Want, Got string
 }
 

@@ -373,3 +373,41 @@ func TestWrongResult(t *testing.T) {
 }
 
 func flip(s *wal.State) { s.Sum.Lo ^= 1 }
+
+// A change that does not fit says which volume it is of, and whether its place
+// or its name is another's.
+func TestChangeDoesNotFit(t *testing.T) {
+	dir, _ := logOf(t, 7, 20)
+	r := replay(t, dir)
+	r.each(func(e *wal.Entry, h wal.Hash, b apply.Body) error { return apply.Entry(r.draft, e, h, b) })
+	snap, err := r.draft.Cut()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var there pagestore.Volume
+	for v, err := range snap.Volumes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		there = v
+	}
+	other := wal.VolumeID{9}
+	taken, vacant := there.Attrs, there.Attrs
+	vacant.Name = "nobody's"
+	for name, c := range map[string]struct {
+		change apply.Change
+		what   string
+	}{
+		"made twice":         {apply.Change{Volume: there.ID, Create: true, Attrs: &vacant}, "place"},
+		"changed, not there": {apply.Change{Volume: other}, "place"},
+		"deleted, not there": {apply.Change{Volume: other, Delete: true}, "place"},
+		"a name taken":       {apply.Change{Volume: other, Create: true, Attrs: &taken}, "name"},
+	} {
+		lsn := r.draft.Head.LSN + 1
+		_, err := apply.Prepare(r.draft, lsn, []apply.Change{c.change})
+		var typed *apply.MismatchError
+		if !errors.As(err, &typed) || typed.LSN != lsn || typed.Volume != c.change.Volume || typed.What != c.what {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
