@@ -440,7 +440,7 @@ func (r *opening) begin() error {
 // adopt names the new generations in the manifest: from here on they stand for
 // what they were copied from.
 func (r *opening) adopt() error {
-	sealed, err := r.out.Log.SealRetired()
+	sealed, err := r.out.Log.SealRetired(r.found.Scan.Last)
 	if err != nil {
 		return err
 	}

@@ -64,10 +64,11 @@ func (m *Manager) prepare() error {
 	}
 }
 
-// nameSealed seals the generations that are full and puts their bounds into the
-// manifest, or keeps them until that has room.
+// nameSealed seals the generations that are full and durable, images in the heap
+// included, and puts their bounds into the manifest, or keeps them until that has
+// room.
 func (m *Manager) nameSealed() error {
-	sealed, err := m.wal.SealRetired()
+	sealed, err := m.wal.SealRetired(m.durable())
 	if err != nil {
 		m.poison(err)
 		return err

@@ -72,7 +72,7 @@ func (c *crashRig) walk() {
 	c.note(c.acked())
 	c.commit(3, inline(5000))
 	c.note(c.last.LSN)
-	facts, err := c.log.SealRetired()
+	facts, err := c.log.SealRetired(c.last.LSN)
 	c.must(err)
 	c.store(facts)
 	c.note(c.acked())

@@ -23,8 +23,9 @@
 //
 // The next group may be filled while one is written. While Ready says no, the
 // next generation is prepared in the background; NewGroup moves on to it when
-// the current one is full, and SealRetired returns the bounds of those left
-// behind for the manifest. Close returns those of the last one.
+// the current one is full, and SealRetired returns, for the manifest, the bounds
+// of those left behind whose entries are durable with all their images. Close
+// returns those of the last one.
 //
 // # Reading
 //

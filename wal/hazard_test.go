@@ -157,7 +157,7 @@ func (r *rig) wantPoisoned(cause error) {
 	before := r.bytes(0)
 	_, newGroup := r.log.NewGroup(1)
 	_, prepare := r.log.Prepare(0)
-	_, seal := r.log.SealRetired()
+	_, seal := r.log.SealRetired(r.last.LSN)
 	_, closed := r.log.Close()
 	for what, err := range map[string]error{
 		"NewGroup": newGroup, "Prepare": prepare, "SealRetired": seal, "Close": closed,
@@ -379,7 +379,7 @@ func newThree(t *testing.T) *rig {
 		}
 		r.commit(1, inline(1<<20-2000))
 	}
-	facts, err := r.log.SealRetired()
+	facts, err := r.log.SealRetired(r.last.LSN)
 	r.must(err)
 	r.store(facts)
 	r.gens = r.gens[:3]
@@ -556,7 +556,7 @@ func TestHazardMemory(t *testing.T) {
 		}
 		r.commit(1, inline(1<<20-2000))
 	}
-	_, err := r.log.SealRetired()
+	_, err := r.log.SealRetired(r.last.LSN)
 	r.must(err)
 	if grown := heapBytes() - before; grown > 4*MaxGroupBytes {
 		t.Errorf("%d bytes more are live", grown)

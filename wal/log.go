@@ -331,11 +331,13 @@ func (l *Log) Sync() error {
 // SealRetired cuts the generations that are full at their exact ends, syncs
 // them, and returns what the manifest has to store: their bounds, and with them
 // the first LSN of the generation that follows. Appending goes on meanwhile.
-func (l *Log) SealRetired() ([]Generation, error) {
-	l.writing.Lock()
-	full, next := l.retired, l.current
-	l.retired = nil
-	l.writing.Unlock()
+//
+// It leaves those that end above durable, an LSN up to which entries and their
+// images are durable, for a later call. Recovery takes the bounds of a sealed
+// generation for a durable mark, and moving on to the next one has synced the
+// records only: images beside the log may still be on their way.
+func (l *Log) SealRetired(durable LSN) ([]Generation, error) {
+	full, next := l.takeRetired(durable)
 	if len(full) == 0 {
 		return nil, l.Poisoned()
 	}
@@ -344,6 +346,22 @@ func (l *Log) SealRetired() ([]Generation, error) {
 		return nil, err
 	}
 	return append(facts, Generation{ID: next.id, First: next.first}), nil
+}
+
+// takeRetired takes the full generations that end at or below durable, and
+// says which one follows them.
+func (l *Log) takeRetired(durable LSN) (full []*generation, next *generation) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	n := 0
+	for n < len(l.retired) && l.retired[n].end.LSN <= durable {
+		n++
+	}
+	if next = l.current; n < len(l.retired) {
+		next = l.retired[n]
+	}
+	full, l.retired = l.retired[:n:n], l.retired[n:]
+	return full, next
 }
 
 // seal seals generations that nothing writes any more, unless the log is

@@ -177,7 +177,7 @@ func TestRotateSealClose(t *testing.T) {
 		}
 		r.commit(1, inline(1<<20-2000))
 	}
-	facts, err := r.log.SealRetired()
+	facts, err := r.log.SealRetired(r.last.LSN)
 	r.must(err)
 	if len(facts) != 3 || facts[0].First != 1 || facts[2].Sealed || facts[2].First != facts[1].Last+1 {
 		t.Fatalf("%+v", facts)
@@ -301,12 +301,43 @@ func TestReaderFollows(t *testing.T) {
 		r.commit(1, inline(1<<20-2000))
 	}
 	read(9)
-	facts, err := r.log.SealRetired()
+	facts, err := r.log.SealRetired(r.last.LSN)
 	r.must(err)
 	r.store(facts)
 	rd.Update(r.gens)
 	r.commit(1, Body{})
 	read(10)
+}
+
+// TestSealDurableOnly: a generation left behind is synced, but it is not called
+// sealed before the caller says that its images are durable too.
+func TestSealDurableOnly(t *testing.T) {
+	r := newRig(t)
+	for len(r.gens) < 4 {
+		if !r.log.Ready() {
+			r.prepare(0)
+		}
+		r.commit(1, inline(1<<20-2000))
+	}
+	ends := []LSN{r.log.retired[0].end.LSN, r.log.retired[1].end.LSN}
+	for _, durable := range []LSN{0, ends[0] - 1, ends[1] - 1, ends[1] - 1, r.last.LSN, r.last.LSN} {
+		facts, err := r.log.SealRetired(durable)
+		r.must(err)
+		want := 0 // generations that end at or below durable and are not sealed yet
+		for len(ends) > 0 && ends[0] <= durable {
+			want, ends = want+1, ends[1:]
+		}
+		if want == 0 && len(facts) == 0 {
+			continue
+		}
+		if len(facts) != want+1 || facts[want-1].Last > durable || facts[want].Sealed || facts[want].First != facts[want-1].Last+1 {
+			t.Fatalf("durable up to %d: %+v", durable, facts)
+		}
+		r.store(facts)
+		if res, err := r.scan(); err != nil || res.Last != r.last.LSN {
+			t.Fatalf("durable up to %d: %+v, %v; the log ends at %d", durable, res, err, r.last.LSN)
+		}
+	}
 }
 
 // TestReaderIsLeftBehind: a reader whose generation is gone reads that to its
@@ -325,7 +356,7 @@ func TestReaderIsLeftBehind(t *testing.T) {
 		for range 6 {
 			r.commit(1, inline(1<<20-2000))
 		}
-		facts, err := r.log.SealRetired()
+		facts, err := r.log.SealRetired(r.last.LSN)
 		r.must(err)
 		r.store(facts)
 	}

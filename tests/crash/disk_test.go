@@ -94,9 +94,13 @@ type opened struct {
 // openings differ in their random numbers: no nonce comes twice on a disk.
 var openings atomic.Uint64
 
-func (b bay) open(disk *crashfs.FS) (*opened, error) {
+func (b bay) open(disk *crashfs.FS, change ...func(*txn.Options)) (*opened, error) {
 	fsys, dir, unmount := b.mount(disk)
-	m, rep, err := txn.Open(dir, options(fsys, openings.Add(1)))
+	o := options(fsys, openings.Add(1))
+	for _, f := range change {
+		f(&o)
+	}
+	m, rep, err := txn.Open(dir, o)
 	if err != nil {
 		unmount()
 		return nil, err

@@ -66,6 +66,9 @@
 //	opening failed there: the second lost all in a power cut
 //	a commit on a full disk waited for a log generation until  TestHookedDiskFull
 //	its context ended, instead of saying that there is no room
+//	a full generation was called sealed before the slots that  TestHookedBufferedAcrossGenerations
+//	its buffered entries name were synced: behind a power cut
+//	the store was corrupt instead of shorter
 //
 // # Cost
 //
