@@ -112,21 +112,38 @@ func (c *checkpointer) bury() error {
 	return nil
 }
 
-// run takes the keeper through one checkpoint.
+// runCheckpoint takes the keeper through one checkpoint, and removes what it
+// made superfluous.
 func (m *Manager) runCheckpoint() error {
+	if err := m.poisoned(); err != nil {
+		return err
+	}
+	before := m.store.Facts().Generations
+	if err := m.writeCheckpoint(); err != nil {
+		m.stats.checkpointsBad.Add(1)
+		m.pressure.failed(err)
+		return fmt.Errorf("txn: checkpoint: %w", err)
+	}
+	m.stats.checkpoints.Add(1)
+	m.lastCheckpoint.Store(m.opts.Now().UnixNano())
+	return errors.Join(m.removeGenerations(before), m.store.Tidy())
+}
+
+// writeCheckpoint returns when a checkpoint is durable and named in the log.
+func (m *Manager) writeCheckpoint() error {
 	began := m.opts.Now()
 	c := &m.checkpoint
 	if err := m.store.Reserve(); err != nil {
-		return m.failed(fmt.Errorf("txn: checkpoint: reserve space: %w", err))
+		return m.failed(fmt.Errorf("reserve space: %w", err))
 	}
 	behind := m.pressure.begin()
 	c.enter(ckWanted)
 	m.poke()
 	if err := m.await(c.reply); err != nil {
 		m.pressure.add(behind)
-		return fmt.Errorf("txn: checkpoint: %w", err)
+		return err
 	}
-	lsn, before := c.f.Snap.LSN(), m.store.Facts().Generations
+	lsn := c.f.Snap.LSN()
 	if err := m.store.Write(c.f, func(g wal.Generation) bool { return !g.Sealed || g.Last > lsn }); err != nil {
 		m.pressure.add(behind)
 		if m.store.Poisoned() != nil || errors.Is(err, manifest.ErrPoisoned) {
@@ -139,12 +156,10 @@ func (m *Manager) runCheckpoint() error {
 	c.enter(ckWritten)
 	m.poke()
 	if err := m.await(c.reply); err != nil {
-		return fmt.Errorf("txn: checkpoint at LSN %d: %w", lsn, err)
+		return fmt.Errorf("at LSN %d: %w", lsn, err)
 	}
-	m.stats.checkpoints.Add(1)
-	m.lastCheckpoint.Store(m.opts.Now().UnixNano())
 	m.log.Debug().Uint64("lsn", uint64(lsn)).Dur("took", m.opts.Now().Sub(began)).Msg("checkpoint")
-	return errors.Join(m.removeGenerations(before), m.store.Tidy())
+	return nil
 }
 
 // removeGenerations unlinks generations of the log that the manifest no longer

@@ -37,9 +37,6 @@ func (m *Manager) flusher() {
 		case <-m.wake:
 			m.gather()
 			m.flushAll()
-			if m.overdue() {
-				m.settle()
-			}
 			timer.Reset(min(idleMark, m.opts.SyncEvery))
 		case <-timer.C:
 			m.flushAll()
@@ -72,10 +69,16 @@ func (m *Manager) settle() {
 	}
 }
 
-// flushAll flushes until nothing waits.
+// flushAll flushes until nothing waits. That may never be, so what is overdue
+// is settled after each group.
 func (m *Manager) flushAll() {
-	for m.flushOne() {
-		m.gather()
+	for more := true; more; {
+		if more = m.flushOne(); m.overdue() {
+			m.settle()
+		}
+		if more {
+			m.gather()
+		}
 	}
 }
 
@@ -144,6 +147,9 @@ func (m *Manager) take() (*group, error) {
 	m.seq.mu.Lock()
 	defer m.seq.mu.Unlock()
 	g := m.seq.group
+	if g != nil && g.log.Len() == 0 {
+		g, m.seq.group = nil, nil // all who came were refused: it writes no frame
+	}
 	ended, err := m.checkpoint.rebase(m.seq.draft)
 	if err != nil {
 		return g, err
@@ -246,14 +252,14 @@ func (m *Manager) mark() (written bool, err error) {
 	return written, err
 }
 
-// publish makes the group visible and wakes its members.
+// publish makes the group visible and wakes its members, who find it counted.
 func (m *Manager) publish(g *group) {
 	m.store.Publish(g.snap)
-	g.signal(nil)
 	m.stats.groups.Add(1)
 	m.stats.commits.Add(uint64(g.log.Len()))
 	m.stats.logBytes.Add(uint64(g.log.Bytes()))
 	m.pressure.add(int64(g.log.Bytes()) + g.payload/payloadWeight)
+	g.signal(nil)
 	m.pokeKeepers()
 }
 

@@ -142,6 +142,7 @@ func (m *Manager) Close() error {
 
 func (m *Manager) close() error {
 	m.open.close()
+	m.pressure.end(nil)           // those who are held pass: they are few, and no more come
 	for m.committing.Load() > 0 { // each ends by itself, or by its context
 		time.Sleep(100 * time.Microsecond)
 	}
@@ -256,12 +257,17 @@ func poke(c chan struct{}) {
 func (m *Manager) durable() wal.LSN       { return wal.LSN(m.durableLSN.Load()) }
 func (m *Manager) setDurable(lsn wal.LSN) { m.durableLSN.Store(uint64(lsn)) }
 
-// poison stops all writing for good.
+// poison stops all writing for good: that of log and heap too, whoever is about
+// to write there.
 func (m *Manager) poison(cause error) {
 	p := &PoisonedError{Cause: cause, Visible: m.store.Published().LSN, Durable: m.durable()}
-	if m.failure.CompareAndSwap(nil, p) {
-		m.log.Error().Err(p).Msg("writing has stopped")
+	if !m.failure.CompareAndSwap(nil, p) {
+		return
 	}
+	m.wal.Poison(cause)
+	m.store.Heap().Poison(cause)
+	m.pressure.end(p)
+	m.log.Error().Err(p).Msg("writing has stopped")
 }
 
 // failed takes note of an error after which the heap is not written any more.

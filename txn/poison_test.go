@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -319,4 +320,62 @@ func TestFullHeapHalfway(t *testing.T) {
 	}
 	r.disk.fail(nil)
 	r.put("v", 0, 2)
+}
+
+// After the failure nothing is written any more, not by transactions that are
+// open and not by Close, wherever the failure was.
+func TestPoisonedWritesNothing(t *testing.T) {
+	for _, part := range []string{"/wal/", "/heap/"} {
+		t.Run(part, func(t *testing.T) {
+			ctx := context.Background()
+			r := newRig(t, txn.Options{StageBytes: 64 << 10})
+			r.volume("v", 1)
+			open, tx := r.begin(txn.TxOptions{}), r.begin(txn.TxOptions{})
+			writes := func(tx *txn.Tx, n uint64) error {
+				v, err := tx.Volume("v")
+				for no := uint64(1); no <= n && err == nil; no++ {
+					err = v.WritePage(no, pageOf(no))
+				}
+				return err
+			}
+			n := uint64(1)
+			if part == "/heap/" {
+				n = 10 // more than goes to the log
+				r.update(func(tx *txn.Tx) error { return writes(tx, n) })
+				tx = r.begin(txn.TxOptions{})
+			}
+			if err := writes(tx, n); err != nil {
+				t.Fatal(err)
+			}
+			r.disk.fail(failing(errDisk, part, "sync"))
+			if _, err := tx.Commit(ctx); !errors.Is(err, txn.ErrPoisoned) {
+				t.Fatalf("commit: %v", err)
+			}
+			var written sync.Map
+			r.disk.fail(func(op, name string) error {
+				// The preparer may be filling what it had begun.
+				if op == "truncate" || n == 1 && op != "open" && !strings.Contains(name, "/wal") && !strings.Contains(name, "MANIFEST") {
+					written.Store(op, name)
+				}
+				return nil
+			})
+			if err := writes(open, 100); !errors.Is(err, txn.ErrPoisoned) || !errors.Is(err, errDisk) {
+				t.Errorf("a transaction that spills: %v", err)
+			}
+			if err := r.Checkpoint(ctx); !errors.Is(err, txn.ErrPoisoned) {
+				t.Errorf("checkpoint: %v", err)
+			}
+			open.Rollback()
+			if err := r.Close(); !errors.Is(err, txn.ErrPoisoned) {
+				t.Errorf("close: %v", err)
+			}
+			written.Range(func(op, name any) bool {
+				t.Errorf("%v of %v", op, name)
+				return true
+			})
+			r.disk.fail(nil)
+			r.open()
+			r.put("v", 0, 70)
+		})
+	}
 }

@@ -77,7 +77,7 @@ func (q *queue) putBack(batch []*ticket) {
 // sequence hands a transaction to the sequencer. Its ticket is signalled when
 // it is refused, published or failed.
 func (m *Manager) sequence(ctx context.Context, s *sealed) (*ticket, error) {
-	if err := m.pressure.feel(ctx, m.closing); err != nil {
+	if err := m.pressure.feel(ctx); err != nil {
 		return nil, err
 	}
 	t := &ticket{s: s, since: m.attempts.Load(), done: make(chan struct{}, 1)}

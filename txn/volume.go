@@ -165,7 +165,10 @@ func (v *Volume) change(f func(*quarantine.Pages) error) error {
 	before := p.Len()
 	err := f(p)
 	v.tx.staged += int64(p.Len()-before) * int64(v.attrs.PageSize)
-	return err
+	if err != nil {
+		return v.tx.m.failed(err)
+	}
+	return nil
 }
 
 // DiscardPage makes page no absent: it reads as zeros and takes no space.

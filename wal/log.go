@@ -154,7 +154,9 @@ func (l *Log) Discard(g Generation) error {
 	if p == nil {
 		return fmt.Errorf("wal: discard generation %s: it was not prepared", g.ID)
 	}
-	return errors.Join(p.close(), Remove(l.opts.FS, l.opts.Dir, g.ID))
+	// Nothing failed in it, so the library may close its descriptor: whoever
+	// discards for want of descriptors and tries again must not use them up.
+	return errors.Join(p.lib.Close(), p.close(), Remove(l.opts.FS, l.opts.Dir, g.ID))
 }
 
 // Ready reports whether an adopted generation waits to be begun. While it does
@@ -422,6 +424,10 @@ func (l *Log) Poisoned() error {
 	defer l.mu.Unlock()
 	return l.failed
 }
+
+// Poison has the log write nothing more, as after a failure of its own, because
+// something else that commits need has failed.
+func (l *Log) Poison(cause error) { _ = l.poison(cause) }
 
 func (l *Log) poison(err error) error {
 	l.mu.Lock()

@@ -15,9 +15,10 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
-// ErrPoisoned is returned by every write after a sync has failed (promise 6).
+// ErrPoisoned is returned by every write after a sync, or another write that
+// commits need, has failed (promise 6).
 // Reads go on; reopening the store recovers.
-var ErrPoisoned = errors.New("heap is poisoned by an earlier failed sync: reopen the store to recover")
+var ErrPoisoned = errors.New("heap is poisoned by an earlier failed write or sync: reopen the store to recover")
 
 // Options of a Heap.
 type Options struct {

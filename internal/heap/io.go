@@ -173,6 +173,10 @@ func (h *Heap) poison(err error) error {
 	return err
 }
 
+// Poison has the heap write nothing more, as after a failed Sync, because
+// something else that commits need has failed.
+func (h *Heap) Poison(cause error) { _ = h.poison(cause) }
+
 // Poisoned is the error that every write returns, or nil.
 func (h *Heap) Poisoned() error {
 	if err := h.poisonedBy.Load(); err != nil {
