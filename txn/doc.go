@@ -32,9 +32,9 @@
 //     exceeds what is durable. Reads go on. Reopening recovers.
 //   - An unknown outcome is an *UnknownError, never a guess.
 //   - Everything is bounded (promise 12): see Options. Commits are slowed
-//     gradually, then held, when checkpoints fall behind; a transaction past its
-//     deadline is rolled back, so that an abandoned one pins nothing for ever;
-//     see also Limits below.
+//     gradually, then held, when checkpoints fall behind, and refused when these
+//     fail; a transaction past its deadline is rolled back, so that an abandoned
+//     one pins nothing for ever; see also Limits below.
 //
 // # The walk of a commit
 //

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/quire-db/quire/internal/vfs"
@@ -338,37 +337,6 @@ func TestSealDurableOnly(t *testing.T) {
 		if res, err := r.scan(); err != nil || res.Last != r.last.LSN {
 			t.Fatalf("durable up to %d: %+v, %v; the log ends at %d", durable, res, err, r.last.LSN)
 		}
-	}
-}
-
-// TestDiscardLeavesNothing: neither the directory nor a descriptor.
-func TestDiscardLeavesNothing(t *testing.T) {
-	const descriptors = "/proc/self/fd"
-	if _, err := os.ReadDir(descriptors); err != nil {
-		t.Skip("this system does not list descriptors:", err)
-	}
-	r := newRig(t)
-	for range 5 {
-		g, err := r.log.Prepare(0)
-		r.must(err)
-		r.must(r.log.Discard(g))
-		left, err := List(r.fs, r.dir)
-		r.must(err)
-		if len(left) != 1 {
-			t.Fatalf("generations %v are left", left)
-		}
-	}
-	names, err := os.ReadDir(descriptors)
-	r.must(err)
-	open := 0
-	for _, n := range names {
-		to, _ := os.Readlink(filepath.Join(descriptors, n.Name()))
-		if strings.HasPrefix(to, r.dir) {
-			open++
-		}
-	}
-	if open != 2 { // ours and the library's, of the generation that is in use
-		t.Errorf("%d files are open", open)
 	}
 }
 
