@@ -207,7 +207,7 @@ func (m *Manager) Checkpoint(ctx context.Context) error {
 	}
 }
 
-// keeper checkpoints, reclaims and rolls back what is past its deadline.
+// keeper checkpoints and reclaims.
 func (m *Manager) keeper() {
 	defer m.running.Done()
 	tick := time.NewTicker(keeperTick)
@@ -219,7 +219,6 @@ func (m *Manager) keeper() {
 		case <-m.keeperPoke:
 			m.keep()
 		case <-tick.C:
-			m.expireOverdue()
 			m.keep()
 		case <-m.closing:
 			return
