@@ -42,6 +42,8 @@ type builder struct {
 	rng *rand.Rand
 	now oracle
 	at  map[wal.LSN]oracle // after each entry behind the last checkpoint
+
+	ever map[wal.LSN]oracle // after each entry
 }
 
 func build(t *testing.T, seed uint64, o txn.Options) (string, *builder) {
@@ -52,7 +54,7 @@ func build(t *testing.T, seed uint64, o txn.Options) (string, *builder) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir, &builder{t: t, m: m, rng: rand.New(rand.NewPCG(seed, 1)), now: oracle{}, at: map[wal.LSN]oracle{}}
+	return dir, &builder{t: t, m: m, rng: rand.New(rand.NewPCG(seed, 1)), now: oracle{}, at: map[wal.LSN]oracle{}, ever: map[wal.LSN]oracle{}}
 }
 
 func (b *builder) update(f func(tx *txn.Tx) error) {
@@ -62,6 +64,7 @@ func (b *builder) update(f func(tx *txn.Tx) error) {
 		b.t.Fatal(err)
 	}
 	b.at[c.Position.LSN] = b.now.clone()
+	b.ever[c.Position.LSN] = b.at[c.Position.LSN]
 }
 
 func (b *builder) create(name string, pageSize int) {

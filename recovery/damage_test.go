@@ -68,7 +68,13 @@ var damages = []damage{
 	{"strange file in the log", copied(manifest.Name, "wal/notes.txt"), wal.ErrCorrupt},
 	{"strange file in the store", copied(manifest.Name, "notes.txt"), wal.ErrCorrupt},
 	{"strange file in quarantine", copied(manifest.Name, "quarantine/notes.txt"), wal.ErrCorrupt},
+	{"heap a FIFO", fifo("heap"), wal.ErrCorrupt},
+	{"log a link", link("wal"), wal.ErrCorrupt},
+	{"quarantine a FIFO", fifo("quarantine"), wal.ErrCorrupt},
+	{"quarantine a link", link("quarantine"), wal.ErrCorrupt},
 	{"lock a FIFO", fifo(recovery.LockName), wal.ErrCorrupt},
+	{"lock a link", link(recovery.LockName), wal.ErrCorrupt},
+	{"lock a directory", directory(recovery.LockName), wal.ErrCorrupt},
 }
 
 func TestDamage(t *testing.T) {
