@@ -170,9 +170,9 @@ func (g *generation) seal() (Generation, error) {
 	return Generation{ID: g.id, First: g.first, Sealed: true, Last: g.end.LSN, Length: g.written, Chain: g.end.Hash}, g.close()
 }
 
-// close lets go of our descriptor. The library's is left to the finalizer of
-// its os.File: closing it through the library would sync it, and after a
-// failure it must not be touched (promise 6).
+// close lets go of our descriptor. The library's, unless seal or abandon has
+// closed it, is left to the finalizer of its os.File: closing it through the
+// library would sync it, and after a failure it must not be touched (promise 6).
 func (g *generation) close() error {
 	if g.file == nil {
 		return nil
@@ -180,6 +180,14 @@ func (g *generation) close() error {
 	f := g.file
 	g.file = nil
 	return f.Close()
+}
+
+// abandon lets go of a generation that holds no record, of the library's
+// descriptor too: it syncs, but make has synced all there is.
+func (g *generation) abandon() error {
+	_ = g.lib.Close()
+	g.lib = nil
+	return g.close()
 }
 
 // CutBack makes the file of an old, unsealed generation as long as g says and

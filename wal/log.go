@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	tidwall "github.com/tidwall/wal"
@@ -154,9 +156,7 @@ func (l *Log) Discard(g Generation) error {
 	if p == nil {
 		return fmt.Errorf("wal: discard generation %s: it was not prepared", g.ID)
 	}
-	// Nothing failed in it, so the library may close its descriptor: whoever
-	// discards for want of descriptors and tries again must not use them up.
-	return errors.Join(p.lib.Close(), p.close(), Remove(l.opts.FS, l.opts.Dir, g.ID))
+	return errors.Join(p.abandon(), Remove(l.opts.FS, l.opts.Dir, g.ID))
 }
 
 // Ready reports whether an adopted generation waits to be begun. While it does
@@ -405,11 +405,12 @@ func (l *Log) Close() ([]Generation, error) {
 func (l *Log) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, g := range l.ready {
-		g.close()
-	}
-	for _, g := range l.prepared {
-		g.close()
+	for _, g := range slices.AppendSeq(l.ready, maps.Values(l.prepared)) {
+		if l.failed == nil {
+			g.abandon()
+		} else {
+			g.close()
+		}
 	}
 	l.prepared, l.ready, l.tail, l.open = nil, nil, nil, nil
 	if l.failed == nil {

@@ -175,7 +175,7 @@ func TestReadOnly(t *testing.T) {
 			h := hold(t, filepath.Join(d.dir, "store"))
 			h.commits(20)
 			must(t, h.m.Close())
-			d.cycle() // whatever is left to the collector is closed
+			d.cycle()
 			d.remount("ro")
 			if _, _, err := txn.Open(h.dir, options()); !errors.Is(err, syscall.EROFS) {
 				t.Errorf("Open: %v, want EROFS", err)

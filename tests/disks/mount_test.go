@@ -57,8 +57,8 @@ func (d *disk) mount() {
 	d.run("mount", "-o", "loop"+d.options, d.image, d.dir)
 }
 
-// unmount waits for descriptors that are left to the collector: those of log
-// generations that were never begun, or of a poisoned store (see package wal).
+// unmount waits for descriptors that a poisoned store leaves to the collector
+// (see package wal).
 func (d *disk) unmount() {
 	d.t.Helper()
 	var err error
