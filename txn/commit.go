@@ -57,7 +57,7 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 		return Commit{}, tx.giveUp(s, err)
 	}
 
-	s.dropInline()
+	s.dropImage()
 	tx.end(ErrTxDone) // Release; cannot fail the commit
 	if err != nil {
 		return Commit{}, err
@@ -69,7 +69,7 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 func (tx *Tx) giveUp(s *sealed, err error) error {
 	if s != nil {
 		err = joinIf(err, s.release())
-		s.dropInline()
+		s.dropImage()
 	}
 	tx.end(ErrTxDone)
 	return tx.m.failed(err)

@@ -48,8 +48,9 @@
 //	Sequence  leader     for all that wait, in memory: compares what was read   rolled back, no trace:
 //	                     with the logical tips, applies the changes to them,    conflict, too large,
 //	                     encodes the record into the open group                 no space
-//	Append    flusher    one write for the group's records; then the log is     unknown; the manager
-//	                     synced, and the heap, whose write-out is under way     is poisoned
+//	Append    flusher    writes the small images of all members, then their     unknown; the manager
+//	                     records at once; syncs the log, and the heap, whose    is poisoned
+//	                     write-out is under way
 //	Publish   flusher    one pointer: the group's snapshot; wakes its members   -
 //	Release   caller     drops hold and stage                                   cannot fail the commit
 //

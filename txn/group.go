@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -12,10 +13,11 @@ import (
 type group struct {
 	log     *wal.Group // nil when the group is a checkpoint's work only
 	members []*ticket
-	inline  int   // payload bytes in the log
-	payload int64 // bytes of images
-	synced  bool  // some member waits for the disk
-	heap    bool  // some image lies in the heap and is not synced yet
+	inline  int          // payload bytes in the log
+	payload int64        // bytes of images
+	synced  bool         // some member waits for the disk
+	heap    bool         // some image lies in the heap and is not synced yet
+	images  []heap.Piece // of members, in their memory, not written yet
 
 	snap   *pagestore.Snapshot // the store after the group; set when it is taken
 	frozen *pagestore.Frozen   // when a checkpoint begins with it
@@ -124,6 +126,10 @@ func (m *Manager) flushOne() bool {
 	if g == nil {
 		return false
 	}
+	if err := m.store.Heap().WritePieces(g.images); err != nil {
+		m.fail(g, err, false)
+		return false
+	}
 	if err := m.append(g); err != nil {
 		m.fail(g, err, true)
 		return false
@@ -180,7 +186,7 @@ func (m *Manager) take() (*group, error) {
 // anybody waits for that, synced with the images that lie in the heap.
 func (m *Manager) append(g *group) error {
 	if g.heap {
-		m.store.Heap().StartSync()
+		m.store.Heap().StartSync(0)
 	}
 	if g.log != nil {
 		m.wal.SetManifest(m.store.ManifestSeq())

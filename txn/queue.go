@@ -196,6 +196,7 @@ func (t *ticket) wait(ctx context.Context) (rolledBack bool, err error) {
 	case <-t.done: // both: the group's word counts
 		return t.state.Load() == refused, t.err
 	default:
+		t.s.image = nil // the flusher may be writing it; it is not used again
 		return false, &UnknownError{Txn: t.s.tx.id, LSN: t.p.pos.LSN, Cause: context.Cause(ctx)}
 	}
 }

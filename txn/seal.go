@@ -20,8 +20,8 @@ type sealed struct {
 	tx     *Tx
 	vols   []sealedVolume // that change, ascending by id
 	body   *quarantine.Sealed
-	inline []byte        // the body, when it is small enough for the log
-	slots  []heap.Extent // where the body lies, when it is not
+	image  []byte        // the body, until it is written to where it stays
+	slots  []heap.Extent // where it stays, when not in the log
 	synced bool          // the slots are durable already
 	owned  bool          // an entry names the slots, or may
 }
@@ -115,9 +115,10 @@ func (s *sealed) chunk(sv *sealedVolume, rows []wal.Row) error {
 	return nil
 }
 
-// place puts the body where it will stay, unless it is small and may go to the
-// log. When the last group's bodies did not fit there, the heap is synced
-// anyway, and the log is spared.
+// place takes the body to where it will stay, unless it is small and may go to
+// the log. When the last group's bodies did not fit there, the heap is synced
+// anyway, and the log is spared. A body that is not large only gets its slots
+// here: the flusher writes those of a whole group at once.
 func (s *sealed) place() error {
 	if s.body == nil || s.body.Size() == 0 {
 		return nil
@@ -129,29 +130,35 @@ func (s *sealed) place() error {
 		s.synced = true
 		return err
 	}
-	s.inline = s.body.AppendBody(m.buffers.get(int(s.body.Size())))
+	s.image = s.body.AppendBody(m.buffers.get(int(s.body.Size())))
 	share := m.opts.InlineBytes
-	if len(s.inline) <= share && m.lastPayload.Load() <= int64(share) {
+	if len(s.image) <= share && m.lastPayload.Load() <= int64(share) {
 		return nil
 	}
-	return s.toHeap()
+	if err := s.allocate(); err != nil || len(s.image) < largeBody {
+		return err
+	}
+	h := m.store.Heap()
+	if err := h.WritePieces(s.pieces(nil)); err != nil {
+		return err
+	}
+	h.StartSync(startBytes) // here, beside others who write theirs, not in the flusher
+	s.dropImage()
+	return nil
 }
 
-// toHeap takes slots for a body in memory and writes it there.
-func (s *sealed) toHeap() error {
-	err := s.allocate()
-	if err == nil {
-		err = s.write()
-	}
-	s.dropInline()
-	return err
-}
+// startBytes is how much committers let gather for one write-out: each costs
+// the processor about as much as writing 16 pages.
+const startBytes = 384 << 10
+
+// largeBody is from how many bytes on a committer writes its body itself.
+const largeBody = 64 << 10
 
 // allocate takes slots for a body in memory: for each volume those of its page
 // size, then those of the index chunks.
 func (s *sealed) allocate() error {
 	h := s.tx.m.store.Heap()
-	left := len(s.inline)
+	left := len(s.image)
 	for _, p := range slices.Collect(s.body.Volumes()) {
 		if p.Len() == 0 {
 			continue
@@ -178,38 +185,26 @@ func (s *sealed) alloc(h *heap.Heap, class heap.Class, n int) error {
 	return nil
 }
 
-// write writes a body in memory to its slots.
-func (s *sealed) write() error {
-	h, data := s.tx.m.store.Heap(), s.inline
+// pieces appends the body, which is in memory, as it is to be written to its
+// slots.
+func (s *sealed) pieces(to []heap.Piece) []heap.Piece {
+	h, data := s.tx.m.store.Heap(), s.image
 	for _, e := range s.slots {
-		class, err := h.Class(e.First.File())
-		if err != nil {
-			return err
+		n := len(data)
+		if class, err := h.Class(e.First.File()); err == nil {
+			n = min(n, int(e.Count)<<class) // the last index chunk may be shorter
 		}
-		n := int(e.Count) << class
-		if n > len(data) { // the last index chunk, zeros behind it
-			data = append(slices.Clip(data), make([]byte, n-len(data))...)
-		}
-		if err := h.Write(e.First, data[:n]); err != nil {
-			return err
-		}
+		to = append(to, heap.Piece{Slots: e, Data: data[:n]})
 		data = data[n:]
 	}
-	if len(s.inline) >= largeBody {
-		h.StartSync() // here, beside others who write theirs, not in the flusher
-	}
-	return nil
+	return to
 }
 
-// largeBody is from how many bytes on a committer starts the write-out of what
-// it put into the heap.
-const largeBody = 64 << 10
-
-// dropInline gives the body's memory back.
-func (s *sealed) dropInline() {
-	if s.inline != nil {
-		s.tx.m.buffers.put(s.inline)
-		s.inline = nil
+// dropImage gives the body's memory back.
+func (s *sealed) dropImage() {
+	if s.image != nil {
+		s.tx.m.buffers.put(s.image)
+		s.image = nil
 	}
 }
 

@@ -89,14 +89,14 @@ func (m *Manager) openGroup() (*group, error) {
 	return m.seq.group, nil
 }
 
-// bodyOf says where the body lies: in the log as long as the group's share of
-// it lasts, else in the heap.
+// bodyOf says where the body lies: in its slots when it has some, else in the
+// log as long as the group's share of it lasts.
 func (m *Manager) bodyOf(g *group, s *sealed) (wal.Body, error) {
-	if s.inline != nil {
-		if g.inline+len(s.inline) <= m.opts.InlineBytes {
-			return wal.Body{Inline: s.inline}, nil
+	if s.image != nil && s.slots == nil {
+		if g.inline+len(s.image) <= m.opts.InlineBytes {
+			return wal.Body{Inline: s.image}, nil
 		}
-		if err := s.toHeap(); err != nil {
+		if err := s.allocate(); err != nil {
 			return wal.Body{}, err
 		}
 	}
@@ -155,6 +155,9 @@ func (m *Manager) join(g *group, t *ticket, inline int) {
 		s.owned = true
 		s.body.Adopt()
 		g.heap = g.heap || !s.synced
+		if s.image != nil {
+			g.images = s.pieces(g.images)
+		}
 	}
 }
 

@@ -70,6 +70,7 @@ type Heap struct {
 	mu         sync.Mutex
 	spaces     [MaxClass + 1]space // mu
 	poisonedBy atomic.Pointer[error]
+	unstarted  atomic.Int64 // bytes written since the last StartSync
 }
 
 // Open opens the heap whose files the manifest knows. All slots are free until

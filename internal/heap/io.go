@@ -53,7 +53,9 @@ func (h *Heap) Write(first Slot, data []byte) error {
 	if _, err := h.locate(Extent{first, uint32(n)}); err != nil {
 		return err
 	}
-	return f.writeAt(data, f.offset(first.Index()))
+	err := f.writeAt(data, f.offset(first.Index()))
+	h.unstarted.Add(int64(len(data)))
+	return err
 }
 
 // Place allocates whole slots for data and writes them, in runs of 1 MiB as

@@ -2,8 +2,12 @@ package heap
 
 import "github.com/quire-db/quire/internal/vfs"
 
-// StartSync lets the disk begin with what the next Sync will wait for.
-func (h *Heap) StartSync() {
+// StartSync lets the disk begin with what the next Sync will wait for, if that
+// is at least so many bytes since the last StartSync.
+func (h *Heap) StartSync(least int64) {
+	if n := h.unstarted.Load(); n < least || !h.unstarted.CompareAndSwap(n, 0) {
+		return // somebody else does it, when another wrote meanwhile
+	}
 	for _, f := range *h.files.Load() {
 		if f != nil && f.dirty.Load() {
 			vfs.StartSync(f.f)
