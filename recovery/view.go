@@ -136,6 +136,20 @@ func (l *look) stateAt(at wal.LSN) (*pagestore.Snapshot, error) {
 // Snapshot is the state; it may be read until Close.
 func (v *Viewed) Snapshot() *pagestore.Snapshot { return v.snap }
 
+// At is the state at a later LSN of the store that is viewed, 0 for the newest.
+// It may be read, and compared with the one before, until Close. Errors are
+// those of View.
+func (v *Viewed) At(at wal.LSN) (*pagestore.Snapshot, error) {
+	if now := v.look.draft.Head.LSN; at != 0 && at < now {
+		return nil, fmt.Errorf("recovery: view %s at LSN %d: the view is at %d already: %w", v.look.dir, at, now, wal.ErrCompacted)
+	}
+	snap, err := v.look.stateAt(at)
+	if err != nil {
+		return nil, fmt.Errorf("recovery: view %s: %w", v.look.dir, err)
+	}
+	return snap, nil
+}
+
 // Findings is what Examine found.
 func (v *Viewed) Findings() *Findings { return v.look.found }
 
@@ -192,11 +206,11 @@ func (l *look) openLogs() error {
 	return nil
 }
 
-// replay applies the entries behind the checkpoint up to one in memory, and
-// returns the state after it. each, when there is one, sees every record before.
+// replay applies the entries behind those applied, at first those behind the
+// checkpoint, up to one in memory, and returns the state after it. each, when there is one, sees every record before.
 func (l *look) replay(ctx context.Context, to wal.LSN, each func(*wal.Record) error) (*pagestore.Snapshot, error) {
 	facts, h := l.found.Facts, l.store.Heap()
-	err := eachRecord(l.fs, l.dir, facts.Generations, facts.Checkpoint.LSN+1, to, func(rec *wal.Record) error {
+	err := eachRecord(l.fs, l.dir, facts.Generations, l.draft.Head.LSN+1, to, func(rec *wal.Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -3,13 +3,17 @@ package recovery_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -225,4 +229,59 @@ func TestLockHolder(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(dir, recovery.LockName)); err == nil {
 		t.Error("looking made the lock file")
 	}
+}
+
+// A view that goes on from LSN to LSN shows what views of their own show, and
+// what it showed first stays.
+func TestViewGoesOn(t *testing.T) {
+	dir, b := build(t, 5, txn.Options{})
+	b.mixed()
+	b.close()
+	lsns := slices.Sorted(maps.Keys(b.at))
+	v, err := recovery.View(vfs.OS(), dir, lsns[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for _, lsn := range lsns[1:] {
+		snap, err := v.At(lsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := recovery.View(vfs.OS(), dir, lsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := sums(t, snap), sums(t, alone.Snapshot()); got != want {
+			t.Errorf("LSN %d: %s, want %s", lsn, got, want)
+		}
+		if err := alone.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := compareView(t, v, b.at[lsns[0]]); err != nil {
+		t.Error(err)
+	}
+	if snap, err := v.At(0); err != nil || snap.LSN() != lsns[len(lsns)-1] {
+		t.Errorf("the newest: %v", err)
+	}
+	if _, err := v.At(lsns[0]); !errors.Is(err, wal.ErrCompacted) {
+		t.Errorf("back to the first: %v", err)
+	}
+	if _, err := v.At(lsns[len(lsns)-1] + 1); !errors.Is(err, recovery.ErrFuture) {
+		t.Errorf("behind the last: %v", err)
+	}
+}
+
+// sums are the states of all volumes.
+func sums(t *testing.T, s *pagestore.Snapshot) string {
+	t.Helper()
+	var all strings.Builder
+	for v, err := range s.Volumes() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&all, v.Attrs.Name, v.ID, v.State(), v.Changed, v.Seq)
+	}
+	return all.String()
 }

@@ -108,6 +108,50 @@ func BenchmarkBegin(b *testing.B) {
 	}
 }
 
+// BenchmarkDiff compares two states of a volume of 1,000,000 pages that differ
+// in 100, warm.
+func BenchmarkDiff(b *testing.B) {
+	m := storeOf(b, 1, 1_000_000)
+	ctx := context.Background()
+	volume := func() *txn.Volume {
+		tx, err := m.Begin(ctx, txn.TxOptions{ReadOnly: true, Timeout: 1 << 40})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { tx.Rollback() })
+		v, err := tx.Volume("v0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		return v
+	}
+	old := volume()
+	if _, err := m.Update(ctx, func(tx *txn.Tx) error {
+		v, err := tx.Volume("v0")
+		page := make([]byte, 4096)
+		for i := uint64(0); i < 100 && err == nil; i++ {
+			binary.LittleEndian.PutUint64(page, ^i)
+			err = v.WritePage(i*9_973, page)
+		}
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	now := volume()
+	for b.Loop() {
+		n := 0
+		for _, err := range txn.Diff(old, now, 0, 1_000_000) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if n != 100 {
+			b.Fatalf("%d pages differ", n)
+		}
+	}
+}
+
 // BenchmarkReadPage reads random pages of 64 MiB in one transaction.
 func BenchmarkReadPage(b *testing.B) {
 	m := storeOf(b, 1, 16<<10)

@@ -31,6 +31,14 @@ func (a *app) completeVolume(_ *cobra.Command, args []string, _ string) (names [
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeTwoVolumes completes two arguments, both volumes.
+func (a *app) completeTwoVolumes(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		args = nil
+	}
+	return a.completeOnlyVolume(c, args, word)
+}
+
 // completeOnlyVolume offers the volumes of the store, then nothing.
 func (a *app) completeOnlyVolume(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {

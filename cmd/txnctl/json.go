@@ -22,6 +22,9 @@ var outputs = []struct {
 	{"ls (one for each volume), stat", volumeOutput{}},
 	{"log (one for each entry)", entryOutput{}},
 	{"show", showOutput{}},
+	{"cat", catOutput{}},
+	{"diff (one for each run of pages)", diffRun{}},
+	{"diff --stat", diffStat{}},
 	{"status", statusOutput{}},
 	{"checkpoint", checkpointOutput{}},
 	{"recovery status", recoveryOutput{}},
@@ -32,7 +35,7 @@ var outputs = []struct {
 }
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
-on one line; ls and log one for each volume and entry. Errors and notes go to
+on one line; ls, log and diff one for each volume, entry and run of pages. Errors and notes go to
 standard error as text, exit codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not

@@ -446,6 +446,32 @@ func (m *model) checkDiff(h held, t pagetree.Tree, pages map[uint64]pagetree.Ent
 	if len(want) > 0 {
 		m.t.Fatalf("diff of [%d, %d) misses %v", from, to, want)
 	}
+	m.checkContent(h, t, pages, from, to)
+}
+
+func (m *model) checkContent(h held, t pagetree.Tree, pages map[uint64]pagetree.Entry, from, to uint64) {
+	want := map[uint64]bool{}
+	for _, side := range []map[uint64]pagetree.Entry{pages, h.pages} {
+		for no := range side {
+			a, inA := h.pages[no]
+			b, inB := pages[no]
+			if no >= from && no < to && (inA != inB || a.Hash != b.Hash) {
+				want[no] = true
+			}
+		}
+	}
+	last := int64(-1)
+	for c, err := range pagetree.DiffContent(m.src, h.tree, t, from, to) {
+		m.ok(err)
+		if !want[c.Page] || int64(c.Page) <= last || c.A != h.pages[c.Page] || c.B != pages[c.Page] {
+			m.t.Fatalf("diff by content of [%d, %d): %v", from, to, c)
+		}
+		last = int64(c.Page)
+		delete(want, c.Page)
+	}
+	if len(want) > 0 {
+		m.t.Fatalf("diff by content of [%d, %d) misses %v", from, to, want)
+	}
 }
 
 // finish completes a last checkpoint whatever fails, then ends all lineages:

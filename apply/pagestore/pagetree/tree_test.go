@@ -220,3 +220,43 @@ func Example() {
 	// slot 1:0 died at 43
 	// 1 0 00000000000000000000000000000000
 }
+
+// Two trees without a common history are compared at the cost of where they
+// differ: what reads the same has other births and other slots.
+func TestDiffContentOfUnrelated(t *testing.T) {
+	const size, every = 300_000, 7
+	slots := newSlots()
+	build := func(lsn wal.LSN, others map[uint64]bool) pagetree.Tree {
+		var tree pagetree.Tree
+		e := &pagetree.Edit{Epoch: uint64(lsn), LSN: lsn, Dead: func(node.Dead) {}}
+		e.Resize(&tree, size)
+		for no := uint64(0); no < size; no += every {
+			content := uint64(1)
+			if others[no] {
+				content = 2
+			}
+			slot, err := slots.alloc(12)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Set(&tree, no, pagetree.Entry{Addr: uint64(slot), Birth: lsn, Hash: wal.HashPage(no, []byte{byte(content)})})
+		}
+		return checkpoint(t, slots, tree)
+	}
+	others := map[uint64]bool{0: true, 70_000: true, 70_007: true, 299_999: true}
+	a, b := build(1, nil), build(2, others)
+	src := &counting{Source: node.NewCache(slots, 0), failAfter: 1 << 30}
+	var got []uint64
+	for c, err := range pagetree.DiffContent(src, a, b, 0, wal.MaxPages) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, c.Page)
+	}
+	if !slices.Equal(got, []uint64{0, 70_000, 70_007, 299_999}) {
+		t.Errorf("pages %v differ", got)
+	}
+	if most := 2 * len(got) * a.Height(); src.loads > most {
+		t.Errorf("%d nodes read, want at most %d", src.loads, most)
+	}
+}
