@@ -106,7 +106,7 @@ still holds, with export.
 			root.AddCommand(c)
 		}
 	}
-	add(groupFiles, newInitCommand(a), newImportCommand(a), newExportCommand(a))
+	add(groupFiles, newInitCommand(a), newImportCommand(a), newExportCommand(a), newResetCommand(a))
 	add(groupLook, newLsCommand(a), newStatCommand(a), newLogCommand(a), newShowCommand(a), newCatCommand(a), newDiffCommand(a), newStatusCommand(a))
 	add(groupCare, newCheckpointCommand(a), newRecoveryCommand(a))
 	add(groupTry, newDemoCommand(a), newBenchCommand(a))

@@ -19,6 +19,7 @@ var outputs = []struct {
 	{"init", initOutput{}},
 	{"import", importOutput{}},
 	{"export", exportOutput{}},
+	{"reset", resetOutput{}},
 	{"ls (one for each volume), stat", volumeOutput{}},
 	{"log (one for each entry)", entryOutput{}},
 	{"show", showOutput{}},
