@@ -246,16 +246,15 @@ func (h *Heap) noSuch(s Slot) error {
 
 // Stats of a heap, in bytes but for Files.
 type Stats struct {
-	Files     int
-	Bytes     int64 // of all slots
-	Used      int64 // by slots in use
-	Free      int64 // written, at Alloc's disposal
-	Leftovers int   // files
+	Files int
+	Bytes int64 // of all slots
+	Used  int64 // by slots in use
+	Free  int64 // written, at Alloc's disposal
 }
 
-// Stats counts; it takes no time that depends on the heap's size.
+// Stats counts; it takes no time that depends on the heap's size, and waits for
+// no disk.
 func (h *Heap) Stats() (st Stats) {
-	st.Leftovers = len(h.Leftovers())
 	for _, f := range *h.files.Load() {
 		if f != nil {
 			st.Files++

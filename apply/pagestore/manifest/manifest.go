@@ -42,7 +42,8 @@ const slackBytes = 64 << 10
 type Manifest struct {
 	fs  vfs.FS
 	dir string
-	seq atomic.Uint64
+
+	durable atomic.Pointer[Facts] // of the newest durable record, without Used
 
 	mu     sync.Mutex // guards what follows, held through syncs
 	facts  Facts
@@ -95,13 +96,16 @@ func Open(disk vfs.FS, dir string) (*Manifest, Facts, Report, error) {
 }
 
 // Seq is the sequence number of the newest durable record. Cost: a load.
-func (m *Manifest) Seq() uint64 { return m.seq.Load() }
+func (m *Manifest) Seq() uint64 { return m.durable.Load().Seq }
 
-// Facts are those of the newest durable record, but for Used, which is nil.
-func (m *Manifest) Facts() Facts {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.facts.clone(false)
+// Facts are those of the newest durable record, but for Used, which is nil. It
+// waits for no disk.
+func (m *Manifest) Facts() Facts { return m.durable.Load().clone(false) }
+
+// isDurable says that the facts are those of a durable record. Callers hold mu.
+func (m *Manifest) isDurable() {
+	f := m.facts.clone(false)
+	m.durable.Store(&f)
 }
 
 // Append makes e durable and returns the sequence number of its record. An
@@ -126,7 +130,7 @@ func (m *Manifest) Append(e Edit) (uint64, error) {
 	if err := m.write(payload); err != nil {
 		return 0, m.poison(err)
 	}
-	m.seq.Store(m.facts.Seq)
+	m.isDurable()
 	return m.facts.Seq, nil
 }
 
@@ -231,7 +235,7 @@ func (m *Manifest) fold(slack int64) error {
 	if err := m.adopt(next); err != nil {
 		return fmt.Errorf("manifest: fold in %s: %w", m.dir, err)
 	}
-	m.seq.Store(m.facts.Seq)
+	m.isDurable()
 	return nil
 }
 
