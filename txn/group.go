@@ -261,6 +261,7 @@ func (m *Manager) mark() (written bool, err error) {
 // publish makes the group visible and wakes its members, who find it counted.
 func (m *Manager) publish(g *group) {
 	m.store.Publish(g.snap)
+	m.progress.ring()
 	m.stats.groups.Add(1)
 	m.stats.commits.Add(uint64(g.log.Len()))
 	m.stats.logBytes.Add(uint64(g.log.Bytes()))

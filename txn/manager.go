@@ -56,6 +56,8 @@ type Manager struct {
 	syncTook time.Duration
 
 	durableLSN     atomic.Uint64
+	progress       bell // rung when the durable or the published LSN rises, and by poison
+	prover         prover
 	failure        atomic.Pointer[PoisonedError]
 	committing     atomic.Int32
 	checkpoint     checkpointer
@@ -151,6 +153,7 @@ func (m *Manager) close() error {
 	m.running.Wait()
 	close(m.stopFlusher)
 	<-m.flusherDone
+	m.prover.end()
 	err := m.closeStore()
 	m.log.Info().Err(err).Msg("store closed")
 	return errors.Join(err, m.unlock())
@@ -254,8 +257,12 @@ func poke(c chan struct{}) {
 	}
 }
 
-func (m *Manager) durable() wal.LSN       { return wal.LSN(m.durableLSN.Load()) }
-func (m *Manager) setDurable(lsn wal.LSN) { m.durableLSN.Store(uint64(lsn)) }
+func (m *Manager) durable() wal.LSN { return wal.LSN(m.durableLSN.Load()) }
+
+func (m *Manager) setDurable(lsn wal.LSN) {
+	m.durableLSN.Store(uint64(lsn))
+	m.progress.ring()
+}
 
 // poison stops all writing for good: that of log and heap too, whoever is about
 // to write there.
@@ -267,6 +274,7 @@ func (m *Manager) poison(cause error) {
 	m.wal.Poison(cause)
 	m.store.Heap().Poison(cause)
 	m.pressure.end(p)
+	m.progress.ring()
 	m.log.Error().Err(p).Msg("writing has stopped")
 }
 
