@@ -20,6 +20,8 @@ type Reader struct {
 	from LSN
 	seen Hash // of entry from-1 when that was read before; zero otherwise
 	w    walker
+
+	durable LSN // highest durable mark met
 }
 
 // NewReader reads entries from LSN from on. gens are the generations the
@@ -50,6 +52,7 @@ func (r *Reader) Next() (*Record, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.durable = max(r.durable, rec.Durable)
 		if rec.Kind == FrameEntry && rec.LSN == r.from-1 && r.seen != (Hash{}) && rec.Hash != r.seen {
 			return nil, &CorruptError{File: r.w.id.file(), Offset: rec.Offset, LSN: rec.LSN,
 				Reason: "it is not the entry that was read before: recovery has cut the log meanwhile, read it anew"}
@@ -70,6 +73,10 @@ func (r *Reader) Update(gens []Generation) {
 		}
 	}
 }
+
+// Durable is the highest LSN that the frames read so far, marks among them, say
+// is durable. What is above it may be torn away by a crash.
+func (r *Reader) Durable() LSN { return r.durable }
 
 // Close lets go of the file being read.
 func (r *Reader) Close() { r.w.close() }

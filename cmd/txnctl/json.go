@@ -26,6 +26,7 @@ var outputs = []struct {
 	{"cat", catOutput{}},
 	{"diff (one for each run of pages)", diffRun{}},
 	{"diff --stat", diffStat{}},
+	{"watch (one for each event)", eventOutput{}},
 	{"status", statusOutput{}},
 	{"checkpoint", checkpointOutput{}},
 	{"recovery status", recoveryOutput{}},
@@ -36,8 +37,8 @@ var outputs = []struct {
 }
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
-on one line; ls, log and diff one for each volume, entry and run of pages. Errors and notes go to
-standard error as text, exit codes are the same.
+on one line; ls, log, diff and watch one for each volume, entry, run of pages and
+event. Errors and notes go to standard error as text, exit codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not
 know. LSNs, counts and sizes are integers below 2^53 in practice; UUIDs, hashes
@@ -67,7 +68,7 @@ func jsonHelp() string {
 // describe adds a line for each field of an output, and for those below it.
 func describe(t *table, prefix string, typ reflect.Type) {
 	for _, f := range reflect.VisibleFields(typ) {
-		name := f.Tag.Get("json")
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "" {
 			continue
 		}

@@ -80,13 +80,8 @@ commits them, until it is interrupted.`,
 
 func (l *logger) run(ctx context.Context) error {
 	return l.withView(0, func(v *recovery.Viewed) error {
-		l.names = newNames(v.Snapshot())
-		if l.volume != "" {
-			vol, err := findVolume(v.Snapshot(), l.volume)
-			if err != nil {
-				return err
-			}
-			l.only = vol.ID
+		if err := l.begin(v); err != nil {
+			return err
 		}
 		gens, last := v.Facts().Generations, v.Findings().Scan.Last
 		r, err := l.reader(gens)
@@ -103,6 +98,17 @@ func (l *logger) run(ctx context.Context) error {
 		l.note("No such entries; the log begins with LSN %d.", oldest(gens))
 		return nil
 	})
+}
+
+// begin finds the volume that is asked for.
+func (l *logger) begin(v *recovery.Viewed) error {
+	l.names = newNames(v.Snapshot())
+	if l.volume == "" {
+		return nil
+	}
+	vol, err := findVolume(v.Snapshot(), l.volume)
+	l.only = vol.ID
+	return err
 }
 
 // reader begins at --from, or at the oldest entry; nil when there is none.
@@ -211,17 +217,24 @@ func (l *logger) update(r *wal.Reader) (news bool, err error) {
 
 func (l *logger) entry(e *wal.Entry) error {
 	l.last = e.Last
-	if l.only != (wal.VolumeID{}) && !concerns(e, l.only) {
+	if !l.wants(e) {
 		return nil
 	}
 	o := l.names.entry(e)
-	return l.print(o, func(w io.Writer) {
-		if !l.begun {
-			l.begun = true
-			fmt.Fprintln(w, l.bold.paint(fmt.Sprintf(logLine, "LSN", "TIME", "CHANGES")))
-		}
-		fmt.Fprintln(w, o.line())
-	})
+	return l.print(o, func(w io.Writer) { l.printLine(w, o) })
+}
+
+func (l *logger) wants(e *wal.Entry) bool {
+	return l.only == (wal.VolumeID{}) || concerns(e, l.only)
+}
+
+// printLine prints an entry for people, below the heading.
+func (l *logger) printLine(w io.Writer, o entryOutput) {
+	if !l.begun {
+		l.begun = true
+		fmt.Fprintln(w, l.bold.paint(fmt.Sprintf(logLine, "LSN", "TIME", "CHANGES")))
+	}
+	fmt.Fprintln(w, o.line())
 }
 
 func concerns(e *wal.Entry, id wal.VolumeID) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quire-db/quire/apply"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/wal"
@@ -42,6 +43,7 @@ type sectionOutput struct {
 	Seq       uint64      `json:"seq" doc:"number of the change of this volume, from 1"`
 	Previous  uint64      `json:"previous" doc:"LSN of the change before; 0 for the first"`
 	Written   [][2]uint64 `json:"written" doc:"runs of pages written, each [first, count]"`
+	Lost      bool        `json:"lost" doc:"written is not known any more: a checkpoint let go of a long index; of watch only"`
 	Discarded [][2]uint64 `json:"discarded" doc:"runs of pages made absent, each [first, count]"`
 }
 
@@ -91,7 +93,7 @@ func (a *app) show(lsn wal.LSN) error {
 		if err != nil {
 			return err
 		}
-		o, err := a.showRecord(v, rec)
+		o, err := a.showRecord(v.Facts(), newNames(v.Snapshot()), rec, sectionOf)
 		if err != nil {
 			return overtaken(v, err)
 		}
@@ -114,8 +116,9 @@ func (a *app) record(v *recovery.Viewed, lsn wal.LSN) (*wal.Record, error) {
 	return nil, fmt.Errorf("there is no entry with LSN %d", lsn)
 }
 
-func (a *app) showRecord(v *recovery.Viewed, rec *wal.Record) (o showOutput, err error) {
-	e, facts := rec.Entry, v.Facts()
+// showRecord describes a record in full; of is how a section of it is described.
+func (a *app) showRecord(facts manifest.Facts, names names, rec *wal.Record, of func(*wal.Section, io.ReaderAt) (sectionOutput, error)) (o showOutput, err error) {
+	e := rec.Entry
 	h, err := heap.Open(heap.Options{FS: a.fs, Dir: filepath.Join(a.dir, "heap"), Store: facts.Store, ReadOnly: true}, facts.Heap)
 	if err != nil {
 		return o, err
@@ -125,7 +128,6 @@ func (a *app) showRecord(v *recovery.Viewed, rec *wal.Record) (o showOutput, err
 	if err != nil {
 		return o, err
 	}
-	names := newNames(v.Snapshot())
 	o = showOutput{
 		entryOutput: names.entry(e), Timeline: e.Timeline.String(), Epoch: e.Epoch, Hash: rec.Hash.String(), Prev: e.Prev.String(),
 		Extensions: []extensionOutput{}, Sections: []sectionOutput{}, Record: recordOf(rec),
@@ -137,7 +139,7 @@ func (a *app) showRecord(v *recovery.Viewed, rec *wal.Record) (o showOutput, err
 		o.Extensions = append(o.Extensions, extensionOutput{x.Type.String(), x.Bytes})
 	}
 	for i := range e.Sections {
-		s, err := sectionOf(&e.Sections[i], body)
+		s, err := of(&e.Sections[i], body)
 		if err != nil {
 			return o, err
 		}
