@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -82,11 +83,16 @@ func TestEmptyGroupBuriesNothing(t *testing.T) {
 		}
 	}
 	must(r.Checkpoint(ctx))
-	manifest, log := &gate{op: "sync", part: "MANIFEST"}, &gate{op: "sync", part: r.currentLog()}
-	r.disk.fail(func(op, name string) error { return errors.Join(manifest.pass(op, name), log.pass(op, name)) })
+	// From here on nobody but the checkpoint writes the manifest.
+	eventually(t, "the next log generation is named", func() bool {
+		facts, _, err := manifest.Load(r.opts.FS, r.dir)
+		return err == nil && len(facts.Generations) > 1
+	})
+	record, log := &gate{op: "sync", part: "MANIFEST"}, &gate{op: "sync", part: r.currentLog()}
+	r.disk.fail(func(op, name string) error { return errors.Join(record.pass(op, name), log.pass(op, name)) })
 
 	// The checkpoint is about to be durable,
-	writing, written := manifest.shut()
+	writing, written := record.shut()
 	defer written()
 	seq := r.Stats().Pages.ManifestSeq
 	checkpoint := make(chan error)
