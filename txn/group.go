@@ -154,7 +154,8 @@ func (m *Manager) take() (*group, error) {
 	defer m.seq.mu.Unlock()
 	g := m.seq.group
 	if g != nil && g.log.Len() == 0 {
-		g, m.seq.group = nil, nil // all who came were refused: it writes no frame
+		g.log.Abandon() // all who came were refused: it writes no frame
+		g, m.seq.group = nil, nil
 	}
 	ended, err := m.checkpoint.rebase(m.seq.draft)
 	if err != nil {

@@ -47,6 +47,16 @@ func (g *Group) Bytes() int { return int(g.size) }
 func (g *Group) First() LSN { return g.first }
 func (g *Group) Last() LSN  { return g.end.LSN }
 
+// Abandon ends a group that nothing was added to: it stands in the way of
+// AppendMark no longer.
+func (g *Group) Abandon() {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	if g.log.open == g && len(g.ends) == 0 {
+		g.log.open = nil
+	}
+}
+
 // Add encodes the next entry of the log, whose LSN and previous hash must
 // continue it. Nothing has happened when it fails: with ErrTooLarge the record
 // is over MaxRecord, with ErrGroupFull it fits another group. It keeps nothing

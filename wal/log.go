@@ -249,8 +249,8 @@ func (l *Log) take(g *Group, mark LSN) error {
 }
 
 // AppendMark writes a frame that says only that everything up to mark is
-// durable. It does nothing while entries are sequenced that Append was not given
-// yet: they will carry the mark, and their places are promised.
+// durable. It does nothing while a group is open, or not appended yet: its
+// entries will carry the mark, and their places are promised, from Foresee on.
 func (l *Log) AppendMark(mark LSN) error {
 	_, err := l.TryMark(mark)
 	return err
@@ -287,7 +287,7 @@ func (l *Log) planMark(mark LSN) (*generation, *Frame, error) {
 	switch {
 	case l.failed != nil:
 		return nil, nil, l.failed
-	case g == nil || l.appended != l.end.LSN:
+	case g == nil || l.open != nil || l.appended != l.end.LSN:
 		return nil, nil, nil
 	case mark > l.end.LSN:
 		return nil, nil, fmt.Errorf("wal: append mark %d: the log ends at %d", mark, l.end.LSN)

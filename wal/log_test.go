@@ -253,20 +253,61 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A mark never takes the place that was foretold to an entry.
 func TestMarkWaitsForSequenced(t *testing.T) {
 	r := newRig(t)
 	r.commit(1, Body{})
 	g, err := r.log.NewGroup(1)
 	r.must(err)
-	r.must(r.log.AppendMark(1)) // the group has no place yet
+	foretold, err := g.Foresee(r.next(), inline(100))
+	r.must(err)
+	r.must(r.log.AppendMark(1))
 	p := r.add(g, inline(100))
-	r.must(r.log.AppendMark(1)) // now it has
+	r.must(r.log.AppendMark(1))
 	r.must(r.log.Append(g, 1))
-	if at := int64(bytes.Index(r.bytes(0), inline(100).Inline)); at != p.Inline {
-		t.Errorf("inline bytes at %d, foretold %d", at, p.Inline)
+	if at := int64(bytes.Index(r.bytes(0), inline(100).Inline)); at != p.Inline || at != foretold {
+		t.Errorf("inline bytes at %d, foretold %d and %d", at, foretold, p.Inline)
 	}
-	if n := bytes.Count(r.bytes(0), []byte(frameMagic)); n != 3 {
-		t.Errorf("%d frames, want two entries and one mark", n)
+	frames := func(want int) {
+		t.Helper()
+		if n := bytes.Count(r.bytes(0), []byte(frameMagic)); n != want {
+			t.Errorf("%d frames, want %d", n, want)
+		}
+	}
+	frames(2)
+	r.must(r.log.Sync())
+	empty, err := r.log.NewGroup(1)
+	r.must(err)
+	r.must(r.log.AppendMark(2))
+	frames(2)
+	empty.Abandon()
+	r.must(r.log.AppendMark(2))
+	frames(3)
+}
+
+// What a reader has read ahead is not taken for the log when that went on
+// meanwhile and was sealed.
+func TestReaderDoesNotBelieveWhatItReadAhead(t *testing.T) {
+	r := newRig(t)
+	r.commit(1, Body{})
+	rd, err := NewReader(r.fs, r.dir, r.gens, 1)
+	r.must(err)
+	defer rd.Close()
+	rec, err := rd.Next()
+	r.must(err)
+	for want := rec.LSN; want < 3; {
+		r.commit(2, Body{})
+		facts, err := r.log.Close()
+		r.must(err)
+		r.store(facts)
+		rd.Update(r.gens)
+		for range 2 {
+			rec, err := rd.Next()
+			r.must(err)
+			if want++; rec.LSN != want {
+				t.Fatalf("entry %d, want %d", rec.LSN, want)
+			}
+		}
 	}
 }
 

@@ -93,10 +93,14 @@ func (r *Reader) step() (*Record, error) {
 	if _, bad := err.(badFrame); !bad {
 		return rec, err
 	}
+	r.w.win.drop() // it may have been read before the writer was there
 	if r.at >= 0 && r.gens[r.at].Sealed && r.w.off < r.gens[r.at].Length {
-		return nil, &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: err.Error()}
+		rec, err = r.w.record()
+		if _, bad := err.(badFrame); bad {
+			err = &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: err.Error()}
+		}
+		return rec, err
 	}
-	r.w.win.drop()
 	return r.cross()
 }
 
