@@ -31,6 +31,13 @@
 //   - What is reserved for later versions (range entries, refs other than a
 //     volume's current tip, encodings) is ErrUnsupported, never ignored.
 //
+// # Requests
+//
+// An entry with actor and seq records what became of that request as part of
+// itself: Draft.Admit, behind all else that may fail, then Draft.Advance; by
+// sequencing and by Entry alike. An entry whose request is not new here is a
+// *MismatchError.
+//
 // # Where the bytes are
 //
 // An entry's locators are offsets in its body. Body says what a locator means

@@ -69,6 +69,9 @@ func Entry(d *pagestore.Draft, e *wal.Entry, hash wal.Hash, body Body) error {
 	if err := checkBefore(e, plan.Results()); err != nil {
 		return err
 	}
+	if err := admit(d, e); err != nil {
+		return err
+	}
 	results := plan.Apply(body.Addr)
 	d.Born(body.Extents...)
 	for _, x := range body.Index {

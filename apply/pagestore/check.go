@@ -30,7 +30,7 @@ func (s *Snapshot) ReadUse(u Use, dst []byte) error {
 
 // Check verifies everything the snapshot reaches but the images: every node
 // against what its parent says, sums and counts of all trees, and that the
-// records of volumes, refs and lineages agree. visit hears of every node and
+// records of volumes, refs and lineages, and those of actors, agree. visit hears of every node and
 // page and ends the check with an error. What is wrong is told to wrong, and
 // what does not depend on it is checked nevertheless; whole is false when
 // something may have been left out. Memory: one path of nodes.
@@ -48,7 +48,11 @@ func (s *Snapshot) Check(visit func(Use) error, wrong func(error) error) (whole 
 			return false, err
 		}
 	}
-	err = c.tell(c.counts(counts))
+	requests, err := c.requests()
+	if err != nil {
+		return false, err
+	}
+	err = c.tell(c.counts(counts, requests))
 	return c.whole, err
 }
 
@@ -157,8 +161,8 @@ func (c *snapshotCheck) lineage(_ string, v catalogue.Value) error {
 }
 
 // counts checks that there is nothing beside the names, refs and lineages of
-// the volumes.
-func (c *snapshotCheck) counts(found [3]uint64) error {
+// the volumes, and so many records of requests.
+func (c *snapshotCheck) counts(found [3]uint64, requests uint64) error {
 	says, err := volumeCount(c.s.store, c.s.cat)
 	if err != nil {
 		return err
@@ -174,8 +178,8 @@ func (c *snapshotCheck) counts(found [3]uint64) error {
 		}
 		items++
 	}
-	if items > 3*says+1 {
-		return badRecord("unknown", fmt.Sprintf("there are %d records beside those of %d volumes", items-3*says, says))
+	if items > 3*says+1+requests {
+		return badRecord("unknown", fmt.Sprintf("there are %d records beside those of %d volumes and %d of requests", items-3*says-requests, says, requests))
 	}
 	return nil
 }

@@ -71,5 +71,11 @@
 // slots. So a reader costs slots for what it alone still sees, no matter how
 // long it reads.
 //
+// # Requests
+//
+// What became of the numbered requests of actors is kept in the catalogue, for
+// a window of each and a bounded number of them: requests.go says how, and
+// requests_format.go in which records.
+//
 // Files: MANIFEST (package manifest) and heap/ (package heap).
 package pagestore

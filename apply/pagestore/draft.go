@@ -26,6 +26,8 @@ type Draft struct {
 	names map[string]wal.VolumeID       // changed since the last Cut; zero for gone
 	count int64                         // volumes made less volumes deleted since the last Cut
 
+	requests draftRequests
+
 	// What the next Freeze takes over.
 	births births
 	deaths deaths
@@ -216,6 +218,9 @@ func (d *Draft) flush() error {
 	if err := d.flushCount(e); err != nil {
 		return err
 	}
+	if err := d.flushRequests(e); err != nil {
+		return err
+	}
 	clear(d.names)
 	clear(d.vols)
 	return nil
@@ -265,7 +270,11 @@ func (v *DraftVolume) flush(e catalogue.Edit) error {
 }
 
 // Advance makes an entry, whose changes have been applied, the draft's last.
+// When the entry is an actor's request, Admit must have been asked before.
 func (d *Draft) Advance(e *wal.Entry, hash wal.Hash) {
+	if e.Seq != 0 {
+		d.record(e, hash)
+	}
 	d.Head = Head{
 		Position: wal.Position{Timeline: e.Timeline, LSN: e.Last, Hash: hash},
 		Epoch:    e.Epoch,
