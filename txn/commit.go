@@ -17,6 +17,7 @@ type Commit struct {
 	Time     time.Time // of the entry
 	Empty    bool      // nothing was changed, so nothing was logged
 	Durable  bool      // synced; false for a buffered commit
+	Repeated bool      // of the transaction that committed the same request before; this one left no trace
 }
 
 // Commit makes the transaction's changes permanent, all or none, and ends it
@@ -27,6 +28,11 @@ type Commit struct {
 //	wal.ErrTooLarge, a full disk, a cancelled context, ErrExpired  rolled back
 //	ErrUnknownOutcome    whole or absent; known after reopening (promise 5)
 //	ErrPoisoned          not written; reopen the store
+//	ErrRequest           rolled back; its Actor and Seq are those of another request, or too old
+//
+// With Actor and Seq a transaction that changed nothing is logged too. If the
+// same request was committed meanwhile by another transaction, that one's result
+// is returned, Repeated, and this one is rolled back.
 //
 // After it returns nil, every transaction begun later sees the changes.
 func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
@@ -42,7 +48,7 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 	if err != nil {
 		return Commit{}, tx.giveUp(s, err)
 	}
-	if len(s.vols) == 0 {
+	if len(s.vols) == 0 && tx.opts.Seq == 0 {
 		tx.end(ErrTxDone)
 		return Commit{Txn: tx.id, Position: tx.snap.Head.Position, Time: time.Unix(0, tx.snap.Head.Time), Empty: true}, nil
 	}
@@ -54,7 +60,7 @@ func (tx *Tx) Commit(ctx context.Context) (Commit, error) {
 	// ======== commit point: the flusher appends and syncs the group ========
 	rolledBack, err := t.wait(ctx)
 	if rolledBack {
-		return Commit{}, tx.giveUp(s, err)
+		return m.orFirst(ctx, tx.opts, tx.giveUp(s, err))
 	}
 
 	s.dropImage()
@@ -99,7 +105,8 @@ func (m *Manager) Update(ctx context.Context, f func(*Tx) error) (Commit, error)
 	return m.UpdateWith(ctx, TxOptions{}, f)
 }
 
-// UpdateWith is Update with options.
+// UpdateWith is Update with options. With Actor and Seq f is not run when that
+// request is known to have committed: its first result is returned, Repeated.
 func (m *Manager) UpdateWith(ctx context.Context, o TxOptions, f func(*Tx) error) (Commit, error) {
 	for try := 0; ; try++ {
 		c, err := m.updateOnce(ctx, o, f)
@@ -116,7 +123,7 @@ func (m *Manager) UpdateWith(ctx context.Context, o TxOptions, f func(*Tx) error
 func (m *Manager) updateOnce(ctx context.Context, o TxOptions, f func(*Tx) error) (Commit, error) {
 	tx, err := m.Begin(ctx, o)
 	if err != nil {
-		return Commit{}, err
+		return firstOf(err)
 	}
 	defer tx.Rollback()
 	if err := f(tx); err != nil {

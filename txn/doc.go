@@ -30,7 +30,11 @@
 //   - A failed write or sync at or past the commit point stops all writing for
 //     good (promise 6): *PoisonedError says why, and by how much what is visible
 //     exceeds what is durable. Reads go on. Reopening recovers.
-//   - An unknown outcome is an *UnknownError, never a guess.
+//   - An unknown outcome is an *UnknownError, never a guess. Manager.Outcome
+//     resolves it as far as it can be proven (outcome.go).
+//   - A client that numbers its requests may send one again after any answer or
+//     none: TxOptions.Actor and Seq make it commit once, also after reopening and
+//     when the log has been trimmed (request.go).
 //   - Everything is bounded (promise 12): see Options. Commits are slowed
 //     gradually, then held, when checkpoints fall behind, and refused when these
 //     fail; a transaction past its deadline is rolled back, so that an abandoned
@@ -82,6 +86,8 @@
 // Commit whose record does not fit, return wal.ErrTooLarge; Commit has rolled
 // the transaction back then. Nothing was written, the manager goes on, and the
 // same changes can be committed in parts.
+//
+// The outcomes of RequestWindow requests are kept for each of MaxActors actors.
 //
 // # Assumptions
 //

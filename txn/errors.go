@@ -69,7 +69,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("txn: outcome of transaction %s (LSN %d if it committed) is unknown: %v; it is whole or absent, look for its ID in the log after reopening", e.Txn, e.LSN, e.Cause)
+	return fmt.Sprintf("txn: outcome of transaction %s (LSN %d if it committed) is unknown: %v; it is whole or absent, ask Manager.Outcome for it after reopening", e.Txn, e.LSN, e.Cause)
 }
 
 // Is makes every UnknownError an ErrUnknownOutcome.

@@ -40,3 +40,31 @@ func Example() {
 	// hello, pages
 	// <nil>
 }
+
+// A client that numbers its requests may send one again: it commits once.
+func ExampleManager_UpdateWith() {
+	ctx := context.Background()
+	dir, _ := os.MkdirTemp("", "quire")
+	defer os.RemoveAll(dir)
+	m, _, err := txn.Open(dir, txn.Options{Create: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	request := txn.TxOptions{Actor: m.NewActor(), Seq: 1, RequestDigest: []byte("make inbox")}
+	for range 2 { // the first answer got lost
+		c, err := m.UpdateWith(ctx, request, func(tx *txn.Tx) error {
+			fmt.Println("running")
+			_, err := tx.CreateVolume("inbox", txn.VolumeOptions{})
+			return err
+		})
+		fmt.Println("LSN", c.Position.LSN, "repeated", c.Repeated, err)
+	}
+	o, err := m.Outcome(ctx, txn.OutcomeKey{Actor: request.Actor, Seq: 2})
+	fmt.Println("the next request is", o.Status, err)
+	// Output:
+	// running
+	// LSN 2 repeated false <nil>
+	// LSN 2 repeated true <nil>
+	// the next request is not committed <nil>
+}

@@ -180,6 +180,10 @@ func (m *Manager) closeStore() error {
 
 // Begin begins a transaction on the newest committed state. Its cost does not
 // depend on what the store holds. Rollback or Commit ends it.
+//
+// With TxOptions.Actor and Seq the request is looked up first: one that has
+// committed is a *RepeatedError with its result, one that cannot commit here any
+// more, or is another's, a *RequestError.
 func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -187,7 +191,7 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	if !o.ReadOnly {
+	if !o.ReadOnly && o.Seq == 0 {
 		if err := m.poisoned(); err != nil {
 			return nil, err
 		}
@@ -204,6 +208,12 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	if err := m.open.add(tx); err != nil { // from here on it may expire
 		m.release(tx.snap)
 		return nil, err
+	}
+	if o.Seq != 0 {
+		if err := tx.begun(ctx); err != nil {
+			tx.Rollback()
+			return nil, err
+		}
 	}
 	return tx, nil
 }

@@ -129,6 +129,14 @@ type TxOptions struct {
 	Message string
 	// Metadata is the embedder's, kept in the log. At most 64 KiB.
 	Metadata []byte
+
+	// Actor and Seq name the request that the transaction is for: sent again, it
+	// commits once (see request.go). Both or none; not for ReadOnly.
+	Actor wal.ActorID // UUID of version 7, see NewActor
+	Seq   uint64      // above those of the actor's earlier requests
+	// RequestDigest tells another request that has the same Actor and Seq by
+	// mistake. At most 64 KiB; nothing is compared but it.
+	RequestDigest []byte
 }
 
 func (o TxOptions) validate() error {
@@ -138,6 +146,8 @@ func (o TxOptions) validate() error {
 			len(o.Message), len(o.Metadata), wal.MaxExtensionBytes, wal.ErrTooLarge)
 	case o.Isolation > Snapshot, o.Durability > Buffered, o.Timeout < 0:
 		return fmt.Errorf("txn: transaction options: isolation %d, durability %d, timeout %v: one of them does not exist", o.Isolation, o.Durability, o.Timeout)
+	case o.Seq != 0 || o.Actor != wal.ActorID{} || len(o.RequestDigest) > 0:
+		return o.validateRequest()
 	}
 	return nil
 }

@@ -224,6 +224,9 @@ func (b *buffers) put(p []byte) { b.pool.Put(&p) }
 // prefetch reads the nodes that sequencing will need, so that it finds them in
 // memory.
 func (s *sealed) prefetch() error {
+	if err := s.warmRequest(); err != nil {
+		return err
+	}
 	for i := range s.vols {
 		sv := &s.vols[i]
 		if sv.pages == nil || sv.v.created {

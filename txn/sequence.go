@@ -29,6 +29,9 @@ func (m *Manager) trySequence(t *ticket) (*group, error) {
 	}
 	d := m.seq.draft
 	lsn := d.Head.LSN + 1
+	if err := s.isNew(d); err != nil {
+		return nil, err
+	}
 	if err := s.validate(d); err != nil {
 		return nil, err
 	}
@@ -51,6 +54,9 @@ func (m *Manager) trySequence(t *ticket) (*group, error) {
 	}
 	ready, err := s.addresses(m, g, inline)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.admit(d); err != nil {
 		return nil, err
 	}
 
@@ -167,13 +173,16 @@ func (s *sealed) entry(d *pagestore.Draft, now time.Time, results []apply.Result
 	e := &wal.Entry{
 		Kind: wal.KindTransaction, First: head.LSN + 1, Last: head.LSN + 1, Timeline: head.Timeline,
 		Epoch: head.Epoch, Prev: head.Hash, Txn: s.tx.id, Time: max(now.UnixNano(), head.Time+1),
-		Sections: make([]wal.Section, len(s.vols)),
+		Actor: s.tx.opts.Actor, Seq: s.tx.opts.Seq, Sections: make([]wal.Section, len(s.vols)),
 	}
 	if s.tx.opts.Message != "" {
 		e.Exts = append(e.Exts, wal.Extension{Type: wal.ExtMessage, Bytes: []byte(s.tx.opts.Message)})
 	}
 	if len(s.tx.opts.Metadata) > 0 {
 		e.Exts = append(e.Exts, wal.Extension{Type: wal.ExtMetadata, Bytes: s.tx.opts.Metadata})
+	}
+	if len(s.tx.opts.RequestDigest) > 0 {
+		e.Exts = append(e.Exts, wal.Extension{Type: wal.ExtRequestDigest, Bytes: s.tx.opts.RequestDigest})
 	}
 	for i := range s.vols {
 		e.Sections[i] = s.vols[i].section(results[i])
