@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
 )
 
 func TestMain(m *testing.M) {
@@ -36,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"flip":   flip,
 			"hold":   hold,
 			"commit": commit,
+			"demand": demand,
 			"trim":   trim,
 			"free":   free,
 		},
@@ -129,4 +132,15 @@ func noise(n int, seed uint64) []byte {
 	binary.LittleEndian.PutUint64(key[:], seed)
 	_, _ = rand.NewChaCha8(key).Read(b)
 	return b
+}
+
+// demand ACTOR SEQ commits a request that changes nothing.
+func demand(ts *testscript.TestScript, _ bool, args []string) {
+	actor, err := uuid.Parse(args[0])
+	ts.Check(err)
+	seq, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	o := txn.TxOptions{Actor: wal.ActorID(actor), Seq: seq, RequestDigest: []byte("digest")}
+	_, err = serviceOf(ts).UpdateWith(context.Background(), o, func(*txn.Tx) error { return nil })
+	ts.Check(err)
 }

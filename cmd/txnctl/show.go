@@ -23,6 +23,8 @@ type showOutput struct {
 	Epoch      uint64            `json:"epoch" doc:"rank of the timeline"`
 	Hash       string            `json:"hash" doc:"SHA-256 of the entry"`
 	Prev       string            `json:"prev" doc:"hash of the entry before"`
+	Actor      string            `json:"actor" doc:"UUID of the client whose request it commits; empty when the client does not number them"`
+	Seq        uint64            `json:"seq" doc:"number that the client gave the request; 0 without one"`
 	Reason     string            `json:"reason" doc:"why the timeline began; of begin-timeline only"`
 	Extensions []extensionOutput `json:"extensions" doc:"what the entry carries besides, message included"`
 	Sections   []sectionOutput   `json:"sections" doc:"each volume's states before and after, in the order of volumes"`
@@ -70,11 +72,12 @@ func newShowCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show LSN",
 		Short: "Show one entry of the log",
-		Long: `Show the entry with that LSN in full: identity, what it changed page by page,
-states before and after, and where it lies. Entries before the last checkpoint
+		Long: `Show the entry with that LSN in full: identity, whose request it commits, what
+it changed page by page, states before and after, and where it lies. Entries before the last checkpoint
 may be gone.`,
 		Example: `  txnctl show 7
-  txnctl show 7 --json | jq '.sections[].written'`,
+  txnctl show 7 --json | jq '.sections[].written'
+  txnctl show 7 --json | jq '.actor, .seq'`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -131,6 +134,9 @@ func (a *app) showRecord(facts manifest.Facts, names names, rec *wal.Record, of 
 	o = showOutput{
 		entryOutput: names.entry(e), Timeline: e.Timeline.String(), Epoch: e.Epoch, Hash: rec.Hash.String(), Prev: e.Prev.String(),
 		Extensions: []extensionOutput{}, Sections: []sectionOutput{}, Record: recordOf(rec),
+	}
+	if e.Actor != (wal.ActorID{}) {
+		o.Actor, o.Seq = e.Actor.String(), e.Seq
 	}
 	if e.Begin != nil {
 		o.Reason = e.Begin.Reason
@@ -195,6 +201,7 @@ func (o showOutput) text(w io.Writer, name style) {
 		fact{"reason", printable(o.Reason)},
 		fact{"message", printable(o.Message)},
 		fact{"transaction", o.Txn},
+		fact{"request", o.request()},
 		fact{"timeline", fmt.Sprintf("%s, epoch %d", o.Timeline, o.Epoch)},
 		fact{"hash", o.Hash},
 		fact{"previous", o.Prev},
@@ -210,6 +217,14 @@ func (o showOutput) text(w io.Writer, name style) {
 		fmt.Fprintf(w, "\n%s\n", name.paint(o.Volumes[i].heading()))
 		s.text(w)
 	}
+}
+
+// request is empty for an entry that commits no numbered request.
+func (o showOutput) request() string {
+	if o.Actor == "" {
+		return ""
+	}
+	return fmt.Sprintf("number %d of actor %s", o.Seq, o.Actor)
 }
 
 func (r recordOutput) String() string {
