@@ -39,16 +39,18 @@ func TestModel(t *testing.T) {
 			CacheBytes:      rapid.SampledFrom([]int64{1, 0}).Draw(t, "CacheBytes"),
 		}}
 		r.open()
+		r.requests.init(r.m)
 		defer func() { r.m.Close() }()
 		r.prepare(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"begin": r.begin, "change": r.change, "change more": r.change, "read": r.read,
 			"commit": r.commit, "rollback": r.rollback, "race": r.race, "race more": r.race,
 			"savepoint": r.savepoint, "roll back to": r.rollbackTo,
-			"checkpoint": r.checkpoint, "reopen": r.reopen, "look at all": r.lookAtAll,
+			"checkpoint": r.checkpoint, "reopen": r.reopen, "look at all": r.lookAtAll, "retry": r.retry,
 		})
 		r.reopen(t)
 		r.lookAtAll(t)
+		r.retry(t)
 		if err := r.m.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -75,6 +77,8 @@ type run struct {
 	lsn  wal.LSN
 	txs  []*tx
 	tags uint64
+
+	requests requests
 }
 
 // tx is a transaction on both sides.
@@ -122,7 +126,12 @@ func (r *run) begin(t *rapid.T) {
 		Isolation:  txn.Isolation(rapid.IntRange(0, 3).Draw(t, "isolation") / 3),
 		Durability: txn.Durability(rapid.IntRange(0, 1).Draw(t, "durability")),
 	}
+	r.requests.draw(t, &o)
 	real, err := r.m.Begin(context.Background(), o)
+	if !r.requests.expected(t, o, txn.Commit{}, err) {
+		o.Actor, o.Seq = wal.ActorID{}, 0 // there is nothing to do, so it does something else
+		real, err = r.m.Begin(context.Background(), o)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +209,9 @@ func (r *run) commit(t *rapid.T) { r.end(t, r.pick(t)) }
 func (r *run) end(t *rapid.T, x *tx) {
 	r.forget(x)
 	c, err := x.real.Commit(context.Background())
+	if !r.requests.expected(t, x.opts, c, err) {
+		return
+	}
 	switch {
 	case errors.Is(err, txn.ErrConflict):
 		if x.opts.ReadOnly || x.since == r.lsn {
@@ -221,6 +233,7 @@ func (r *run) end(t *rapid.T, x *tx) {
 		t.Fatalf("LSN %d after %d", c.Position.LSN, r.lsn)
 	}
 	r.lsn = c.Position.LSN
+	r.requests.committed(x.opts, c.Position)
 	for _, d := range x.log {
 		if x.opts.Isolation == txn.Snapshot && d.idle {
 			continue
