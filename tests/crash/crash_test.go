@@ -3,6 +3,7 @@ package crash
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func record(t *testing.T, b bay, seed uint64) []*history {
 	must(t, l.first())
 	states, err := l.rec.states([]state{{}, {}})
 	must(t, err)
-	h := &history{name: fmt.Sprintf("life %d", seed), disk: l.disk, acks: l.rec.acks, states: states}
+	h := &history{name: fmt.Sprintf("life %d", seed), disk: l.disk, acks: l.rec.acks, states: states, asked: l.rec.requests}
 	list := []*history{h}
 	for i, m := range []crashfs.Model{crashfs.KillOnly, crashfs.Random(seed), crashfs.MetadataOrdered(seed), crashfs.Posix} {
 		k := h.disk.Ops() - 12 - 7*i
@@ -77,11 +78,14 @@ func again(t *testing.T, b bay, h *history, k int, m crashfs.Model, seed uint64)
 	begin := l.disk.Ops()
 	l.rec.committed(h.acked(k), begin, nil)
 	must(t, l.second())
-	states, err := l.rec.states(h.states[:l.rec.acks[1].lsn+1])
+	found := l.rec.acks[1].lsn
+	states, err := l.rec.states(h.states[:found+1])
 	must(t, err)
+	asked := h.asked.upTo(found)
+	maps.Copy(asked, l.rec.requests)
 	return &history{
 		name: fmt.Sprintf("%s, %v at %d, then life %d", h.name, m, k, seed),
-		disk: l.disk, begin: begin, acks: l.rec.acks, states: states,
+		disk: l.disk, begin: begin, acks: l.rec.acks, states: states, asked: asked,
 	}
 }
 

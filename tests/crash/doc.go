@@ -43,6 +43,12 @@
 //	the store holds exactly state L          else as partial
 //
 // so order, wholeness, and that nothing else is there need no further rule.
+//
+// A third of the transactions are numbered requests (request_test.go). What is
+// opened must answer for each of them: committed at its LSN up to L, not
+// committed above. Where it is gone on with, all are sent again, twice: those up
+// to L must not run, the others must commit once.
+//
 // Verify must be content, change nothing, and call a closed store clean.
 //
 // # Repeating a failure

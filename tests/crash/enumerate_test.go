@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"strings"
@@ -226,6 +227,10 @@ func (e *enumeration) check(p point, o *opened) bool {
 		e.fail(p, &e.counts.partial, "at LSN %d, %d acknowledged: %v; %+v", last, acked, err, o.rep)
 		return false
 	}
+	if err := outcomes(o.Manager, p.h.asked, last); err != nil {
+		e.fail(p, &e.counts.partial, "at LSN %d, %d acknowledged: %v", last, acked, err)
+		return false
+	}
 	return true
 }
 
@@ -233,7 +238,11 @@ func (e *enumeration) check(p point, o *opened) bool {
 func (e *enumeration) goOn(b bay, p point, image *crashfs.FS, last wal.LSN) {
 	e.counts.goneOn.Add(1)
 	l := newLife(b, image, uint64(p.k))
-	if err := l.goOn(); err != nil {
+	err := l.retryTwice(p.h.asked, last)
+	if err == nil {
+		err = l.goOn()
+	}
+	if err != nil {
 		e.fail(p, &e.counts.unclean, "going on: %v", err)
 		return
 	}
@@ -242,7 +251,8 @@ func (e *enumeration) goOn(b bay, p point, image *crashfs.FS, last wal.LSN) {
 		e.fail(p, &e.counts.unclean, "going on: %v", err)
 		return
 	}
-	after := &history{name: p.String() + ", gone on with", disk: image, begin: image.Ops(), acks: l.rec.acks, states: states}
+	after := &history{name: p.String() + ", gone on with", disk: image, begin: image.Ops(), acks: l.rec.acks, states: states, asked: p.h.asked.upTo(last)}
+	maps.Copy(after.asked, l.rec.requests)
 	o, err := b.open(image)
 	if err != nil {
 		e.fail(p, &e.counts.refused, "after going on: %v", err)
@@ -280,7 +290,7 @@ func (e *enumeration) nested(b bay, p point, image *crashfs.FS, begin, done int,
 	h := &history{
 		name: p.String() + ", recovery", disk: image, begin: begin,
 		acks:   []ack{{begin, p.h.acked(p.k)}, {done, last}},
-		states: p.h.states[:last+1], depth: p.h.depth + 1,
+		states: p.h.states[:last+1], asked: p.h.asked.upTo(last), depth: p.h.depth + 1,
 	}
 	for k := begin; k <= image.Ops() && !e.spent(); k++ {
 		list := models(k, 1)

@@ -150,7 +150,7 @@ func (f *faulty) survives(l *life, p point) {
 		f.e.fail(p, &f.counts.wrong, "%v", err)
 		return
 	}
-	p.h.states, p.h.acks, p.k = states, l.rec.acks, l.disk.Ops()
+	p.h.states, p.h.acks, p.h.asked, p.k = states, l.rec.acks, l.rec.requests, l.disk.Ops()
 	for _, p.model = range []crashfs.Model{crashfs.Posix, crashfs.Random(uint64(p.k)), crashfs.KillOnly} {
 		before := f.e.counts.failures()
 		image := l.disk.Cut(p.k, p.model)

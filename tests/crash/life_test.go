@@ -23,6 +23,7 @@ type life struct {
 	o    *opened
 
 	patience time.Duration // with one transaction
+	numbers  [4]request    // the last of each writer
 }
 
 func newLife(b bay, disk *crashfs.FS, seed uint64) *life {
@@ -81,6 +82,9 @@ func (l *life) commit(w int, r *rand.Rand) error {
 	if r.IntN(20) == 0 {
 		o.Metadata = randomBytes(r, 30<<10+r.IntN(30<<10)) // fills the log
 	}
+	if r.IntN(3) == 0 {
+		l.number(w, &o)
+	}
 	return l.run(o, kind, fmt.Sprintf("%c", 'a'+w), r)
 }
 
@@ -107,6 +111,7 @@ func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
 		return nil
 	case errors.As(err, &unknown):
 		l.rec.committed(unknown.LSN, -1, effects)
+		l.rec.requested(unknown.LSN, o)
 		return err
 	case err != nil:
 		return err
@@ -115,7 +120,8 @@ func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
 		op = -1
 	}
 	if !c.Empty {
-		l.rec.committed(c.Position.LSN, op, effects)
+		l.rec.committed(c.Position.LSN, op, append([]effect{}, effects...))
+		l.rec.requested(c.Position.LSN, o)
 	}
 	return nil
 }

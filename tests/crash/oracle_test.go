@@ -93,6 +93,7 @@ type history struct {
 	begin  int   // the first operation at which it may be cut
 	acks   []ack // ascending
 	states []state
+	asked  requests
 	depth  int // how often a recovery was crashed to get here
 }
 
@@ -110,9 +111,11 @@ type recorder struct {
 	mu      sync.Mutex
 	acks    []ack
 	effects map[wal.LSN][]effect
+
+	requests requests
 }
 
-func newRecorder() *recorder { return &recorder{effects: map[wal.LSN][]effect{}} }
+func newRecorder() *recorder { return &recorder{effects: map[wal.LSN][]effect{}, requests: requests{}} }
 
 // committed notes a transaction; op is the number of operations so far when it
 // was acknowledged as durable, negative when it never was.
