@@ -51,7 +51,7 @@ func (e *Event) Rows(s *wal.Section) iter.Seq2[wal.Row, error] {
 
 // ReadPage reads the image of a row of the entry into dst, whose length must be
 // the volume's page size, and verifies it. ErrCompacted: the image lay in the
-// heap and a checkpoint has let go of it since; a Consumer keeps it.
+// heap and a checkpoint has let go of it since.
 func (e *Event) ReadPage(row wal.Row, dst []byte) error {
 	if len(dst) != int(row.Locator.Length()) {
 		return fmt.Errorf("txn: read page %d of entry %d into %d bytes, its image has %d: %w",

@@ -36,8 +36,7 @@ const progressEntries = 1024
 //	ctx.Err()
 //
 // A watcher takes as long as it likes: it delays nothing. If a checkpoint trims
-// the log behind which it has fallen back it ends with ErrCompacted; a Consumer
-// keeps the log for it.
+// the log behind which it has fallen back it ends with ErrCompacted.
 //
 // Each call of the iterator begins anew at After. Cost: one read of the log for
 // each watcher, in pieces of up to 1 MiB.

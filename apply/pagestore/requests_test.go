@@ -110,19 +110,19 @@ func TestRequestsAgainstModel(t *testing.T) {
 			_, d := newDraft(t)
 			rng, model := rand.New(rand.NewPCG(seed, 5)), requestModel{}
 			group := 1 + int(seed*seed*seed)*150 // to 4,050: more than a ring between two Cuts
-			snap := cut(t, d)
+			cut(t, d)
 			for range 9000 {
 				actor := actorNo(1 + rng.IntN(4)*rng.IntN(2))
 				o := commit(t, d, actor, model.request(actor, 0).Last+1+rng.Uint64N(3))
 				model[actor] = append(model[actor], o)
 				if rng.IntN(group) == 0 {
-					snap = cut(t, d)
+					cut(t, d)
 				}
 				if rng.IntN(10) == 0 {
 					compareRequest(t, d, nil, model, rng)
 				}
 			}
-			snap = cut(t, d)
+			snap := cut(t, d)
 			for range 1000 {
 				compareRequest(t, d, snap, model, rng)
 			}
