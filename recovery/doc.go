@@ -41,7 +41,7 @@
 //	openStore  writes the manifest anew, by rename           the manifest is on the disk, not only
 //	                                                         in the page cache
 //	reserve    marks slots that entries behind the           no allocation can touch what the log
-//	           checkpoint name                               or the checkpoint names
+//	           checkpoint, or a consumer, name               or the checkpoint names
 //	keepTail   copies the bytes from b on to quarantine/     what is cut can be looked at later
 //	startLog   makes a generation the manifest does not name the old log is as it was
 //	rewrite    writes entries in (D, b) anew into it, images every entry kept is synced somewhere
@@ -84,7 +84,8 @@
 // there and readable. Cut, TornManifest and Leftovers are what a kill leaves
 // and no problem. Slots adds up: each slot is reached by the newest state
 // (Current), held back because the checkpoint or the log behind it still needs
-// it (Checkpoint, Log), or Free. What the manifest says is in use and nothing
+// it (Checkpoint, Log) or a consumer has older log still to read (Consumers), or
+// Free. What the manifest says is in use and nothing
 // reaches is Leaked, and a problem. Verify goes on as far as it can; when the
 // manifest or the catalogue cannot be read, what hangs on it is not looked at.
 //

@@ -218,7 +218,10 @@ func rehearse(fsys vfs.FS, dir string, found *Findings) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.replay(context.Background(), found.Scan.Last, nil)
+	err = eachKept(fsys, dir, found.Facts, func(rec *wal.Record) error { return markUsed(l.store.Heap(), rec) })
+	if err == nil {
+		_, err = l.replay(context.Background(), found.Scan.Last, nil)
+	}
 	return errors.Join(err, l.close())
 }
 
@@ -233,8 +236,12 @@ func (r *opening) openStore() (err error) {
 	return err
 }
 
-// reserve marks every slot that a record names before anything is allocated.
+// reserve marks every slot that a record names before anything is allocated:
+// those that consumers have still to read, then those behind the checkpoint.
 func (r *opening) reserve() error {
+	if err := r.keepForConsumers(); err != nil {
+		return err
+	}
 	return r.records(r.facts.Generations, func(rec *wal.Record) error {
 		r.out.Report.Replayed++
 		r.out.Report.ReplayedBytes += rec.Length

@@ -66,6 +66,7 @@ type SlotCounts struct {
 	Current    uint64 // reached by the newest state
 	Checkpoint uint64 // held back: only the checkpoint reaches them; the next one frees them
 	Log        uint64 // held back: only the log behind the checkpoint names them; the next checkpoint frees them
+	Consumers  uint64 // held back: only older log names them, which consumers have still to read
 	Free       uint64
 	Leaked     uint64 // a problem: the manifest says that the checkpoint reaches them, and it does not
 }
@@ -266,7 +267,7 @@ func (v *verifier) openHeap() (err error) {
 // claim notes the slots that entries behind the checkpoint name.
 func (v *verifier) claim() error {
 	facts := v.found.Facts
-	return eachRecord(v.fs, v.dir, facts.Generations, facts.Checkpoint.LSN+1, v.rep.Last, func(rec *wal.Record) error {
+	err := eachRecord(v.fs, v.dir, facts.Generations, facts.Checkpoint.LSN+1, v.rep.Last, func(rec *wal.Record) error {
 		if err := v.ctx.Err(); err != nil {
 			return err
 		}
@@ -275,6 +276,7 @@ func (v *verifier) claim() error {
 		}
 		return v.slots.claim(rec, v.wrong)
 	})
+	return errors.Join(err, v.consumers())
 }
 
 // checkpoint verifies all that the checkpoint reaches.

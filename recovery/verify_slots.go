@@ -21,6 +21,7 @@ type slotBook struct {
 	used    *manifest.SlotSet // that the checkpoint reaches, as the manifest says
 	missing *manifest.SlotSet // of used, those not met yet
 	logged  manifest.SlotSet  // that entries behind the checkpoint name
+	older   manifest.SlotSet  // that older entries name, which consumers have still to read, and neither of the others has
 	current manifest.SlotSet  // that the newest state reaches
 	kept    bool              // current is known
 
@@ -138,7 +139,8 @@ func (b *slotBook) count(v *verifier, whole bool) (err error) {
 	s.Current = b.fromUsed + b.fromLogged
 	s.Checkpoint = less(b.used.Len(), s.Leaked+b.fromUsed)
 	s.Log = less(b.logged.Len(), b.fromLogged)
-	s.Free = less(s.Total, b.used.Len()+b.logged.Len())
+	s.Consumers = b.older.Len()
+	s.Free = less(s.Total, b.used.Len()+b.logged.Len()+b.older.Len())
 	return nil
 }
 

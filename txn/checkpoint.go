@@ -119,7 +119,11 @@ func (m *Manager) runCheckpoint() error {
 		return err
 	}
 	before := m.store.Facts().Generations
-	if err := m.writeCheckpoint(); err != nil {
+	err := m.dropLaggards()
+	if err == nil {
+		err = m.writeCheckpoint()
+	}
+	if err != nil {
 		m.stats.checkpointsBad.Add(1)
 		m.pressure.failed(err)
 		return fmt.Errorf("txn: checkpoint: %w", err)

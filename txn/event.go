@@ -88,7 +88,7 @@ func (e *Event) lost(err error) error {
 	if e.m.closed() {
 		return ErrClosed
 	}
-	if errors.Is(err, wal.ErrCorrupt) && len(e.rec.Extents) > 0 && e.m.lowWater() > e.Position.LSN {
+	if errors.Is(err, wal.ErrCorrupt) && len(e.rec.Extents) > 0 && e.m.store.LowWater() > e.Position.LSN {
 		return e.m.badPosition(e.Position, ErrCompacted)
 	}
 	return err

@@ -58,6 +58,7 @@ type Manager struct {
 	durableLSN     atomic.Uint64
 	progress       bell // rung when the durable or the published LSN rises, and by poison
 	prover         prover
+	consumers      consumers
 	failure        atomic.Pointer[PoisonedError]
 	committing     atomic.Int32
 	checkpoint     checkpointer
@@ -154,6 +155,7 @@ func (m *Manager) close() error {
 	close(m.stopFlusher)
 	<-m.flusherDone
 	m.prover.end()
+	m.endConsumers()
 	err := m.closeStore()
 	m.log.Info().Err(err).Msg("store closed")
 	return errors.Join(err, m.unlock())

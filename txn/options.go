@@ -46,6 +46,12 @@ type Options struct {
 	// zero.
 	SyncEvery time.Duration
 
+	// ConsumerLagBytes bounds what is kept on the disk for one consumer, log and
+	// heap together, in bytes: 1 GiB when zero. One for which more is kept is
+	// dropped at the next checkpoint; so it is exceeded by what is written between
+	// two checkpoints at most.
+	ConsumerLagBytes int64
+
 	// FS is the disk and Now the clock; the real ones when nil. Random yields
 	// UUIDs and nonces; crypto/rand when nil.
 	FS     vfs.FS
@@ -65,6 +71,7 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.CacheBytes, 32<<20)
 	set(&o.StageBytes, 4<<20)
 	set(&o.MaxTxBytes, 16<<30)
+	set(&o.ConsumerLagBytes, 1<<30)
 	set((*int64)(&o.TxTimeout), int64(5*time.Minute))
 	set((*int64)(&o.SyncEvery), int64(100*time.Millisecond))
 	if o.InlineBytes == 0 {
@@ -77,7 +84,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	switch {
-	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.TxTimeout < 0, o.SyncEvery < 0:
+	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.ConsumerLagBytes < 0, o.TxTimeout < 0, o.SyncEvery < 0:
 		return o, fmt.Errorf("txn: options: a bound is negative: %+v", o)
 	case o.GenerationBytes < wal.MinGenerationBytes || o.GenerationBytes > maxGenerationBytes:
 		return o, fmt.Errorf("txn: options: GenerationBytes is %d, from %d to %d", o.GenerationBytes, wal.MinGenerationBytes, maxGenerationBytes)

@@ -11,6 +11,7 @@ type counters struct {
 	commits, conflicts, groups, syncs    atomic.Uint64
 	payload, logBytes                    atomic.Uint64
 	checkpoints, checkpointsBad, expired atomic.Uint64
+	consumersDropped                     atomic.Uint64
 }
 
 // Stats is what an operator wants to know of an open store. Counters count
@@ -36,6 +37,7 @@ type Stats struct {
 	Checkpointing     bool   // one is under way
 	SinceCheckpoint   int64  // bytes of log, payload beside it counted a quarter
 	Poisoned          string // why nothing is written any more; empty while all is well
+	ConsumersDropped  uint64 // for lagging too far behind
 	Pages             pagestore.Stats
 }
 
@@ -48,7 +50,8 @@ func (m *Manager) Stats() Stats {
 		Syncs: m.stats.syncs.Load(), Expired: m.stats.expired.Load(),
 		PayloadBytes: m.stats.payload.Load(), LogBytes: m.stats.logBytes.Load(), StagedBytes: m.area.Bytes(),
 		OpenTxs: m.open.len(), Checkpoints: m.stats.checkpoints.Load(), CheckpointsFailed: m.stats.checkpointsBad.Load(),
-		Checkpointing: !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
+		ConsumersDropped: m.stats.consumersDropped.Load(),
+		Checkpointing:    !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
 	}
 	if err := m.poisoned(); err != nil {
 		s.Poisoned = err.Error()

@@ -14,15 +14,22 @@ type Ack struct {
 	// Applied: the entry is published too, so that transactions begun from now
 	// on see it.
 	Applied bool
+	// Consumers: that many have acknowledged the position, dropped ones not
+	// counted.
+	Consumers int
 }
 
 // Reached is what has been reached of a position.
 type Reached struct {
 	Durable bool // here
 	Applied bool // transactions begun now see it
+	// Consumers that have acknowledged it; counted only if Ack.Consumers asks.
+	Consumers int
 }
 
-func (r Reached) has(a Ack) bool { return r.Durable && (r.Applied || !a.Applied) }
+func (r Reached) has(a Ack) bool {
+	return r.Durable && (r.Applied || !a.Applied) && r.Consumers >= a.Consumers
+}
 
 // WaitError says that Wait ended before what it waited for, and what was
 // reached by then. It says nothing against the commit, which stands.
@@ -50,7 +57,7 @@ func (e *WaitError) Unwrap() error { return e.Cause }
 func (m *Manager) Wait(ctx context.Context, pos wal.Position, a Ack) (Reached, error) {
 	var r Reached
 	err := m.waitUntil(ctx, func() bool {
-		r = m.reached(pos)
+		r = m.reached(pos, a)
 		return r.has(a)
 	})
 	if err != nil {
@@ -62,9 +69,13 @@ func (m *Manager) Wait(ctx context.Context, pos wal.Position, a Ack) (Reached, e
 	return r, nil
 }
 
-func (m *Manager) reached(pos wal.Position) Reached {
-	return Reached{
+func (m *Manager) reached(pos wal.Position, a Ack) Reached {
+	r := Reached{
 		Durable: m.durable() >= pos.LSN,
 		Applied: m.store.Published().LSN >= pos.LSN,
 	}
+	if a.Consumers > 0 {
+		r.Consumers = m.acknowledged(pos.LSN)
+	}
+	return r
 }

@@ -204,6 +204,3 @@ func (m *Manager) closed() bool {
 		return false
 	}
 }
-
-// lowWater is the smallest LSN whose images the heap certainly keeps.
-func (m *Manager) lowWater() wal.LSN { return m.store.Facts().Checkpoint.LSN + 1 }

@@ -32,6 +32,31 @@
 // watcher comes back: ErrFuture as long as it has fewer entries, ErrDiverged
 // when it has others.
 //
+// # Consumers
+//
+// A consumer is a name and a position in the manifest. What is behind the
+// position, entries and the images that they brought, is kept, through
+// checkpoints, restarts and crashes, until the consumer acknowledges it:
+//
+//	c, err := m.Consumer(ctx, "search-index")
+//	for e, err := range c.Watch(ctx, txn.WatchOptions{}) {
+//		...
+//		err = c.Ack(ctx, e.Position) // now and then: one synced write
+//	}
+//
+//	state    holds                                          left by
+//	kept for log and images behind Acked are there          Ack: the same, further on; DropConsumer
+//	lagging  more than Options.ConsumerLagBytes is kept     the next checkpoint: dropped
+//	dropped  nothing is kept; the name says why             DropConsumer
+//
+// Positions only rise. A dropped consumer is reported to the logger as an error,
+// counted in Stats, and told to whoever uses it, as a *DroppedError, until its
+// name is dropped. Limits: MaxConsumers and MaxConsumerName; what is kept for one,
+// above Options.ConsumerLagBytes, by one checkpoint's worth. Opening scans the log
+// that is kept.
+//
+// # Waiting
+//
 // Wait is for those who hold a position and want to know what has become of it.
 // It ends with a typed result whatever happens and never undoes a commit.
 package txn

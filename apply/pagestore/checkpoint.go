@@ -21,6 +21,7 @@ type Frozen struct {
 	births   births
 	deaths   deaths
 	left     []deadImage // died in the log, before the snapshot
+	low      wal.LSN     // low-water mark of the checkpoint, once it is written
 }
 
 // Freeze prepares the snapshot that Cut has just returned for a checkpoint:
@@ -78,14 +79,18 @@ func (d *Draft) Thaw(f *Frozen) {
 // Write makes a frozen snapshot durable: images that lie in the log, newest
 // version once, then nodes, children first, then the heap's sync, then one
 // manifest record, which is the checkpoint. Its entries must be durable.
-// retain says which log generations are still needed. Nothing is freed yet.
+// retain says which log generations recovery still needs; those that a consumer
+// has still to read are kept, too. Nothing is freed yet.
 func (s *Store) Write(f *Frozen, retain func(wal.Generation) bool) error {
 	if err := s.write(f); err != nil {
 		return fmt.Errorf("pagestore: checkpoint at LSN %d: %w", f.Snap.LSN(), err)
 	}
 	return s.EditManifest(func(facts manifest.Facts) manifest.Edit {
-		head, gens := f.Snap.Head, keep(facts.Generations, retain)
+		head := f.Snap.Head
+		f.low = facts.Needed(head.LSN)
+		gens := keep(facts.Generations, func(g wal.Generation) bool { return retain(g) || g.Last >= f.low })
 		return manifest.Edit{
+			LowWater:    f.low,
 			Checkpoint:  &manifest.Checkpoint{LSN: head.LSN, Hash: head.Hash, Time: head.Time, Root: f.Snap.cat.Root()},
 			Generations: &gens,
 			Heap:        s.heapFiles(),
@@ -208,6 +213,7 @@ func (d *Draft) Rebase(f *Frozen) error {
 // names the manifest record of the checkpoint is durable: from then on no
 // older manifest passes for the newest.
 func (s *Store) Bury(f *Frozen) {
+	s.limbo.raise(f.low)
 	s.limbo.bury(f.deaths.runs)
 	s.logs.moved(f.births.moved, f.left)
 }

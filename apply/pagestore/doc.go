@@ -46,7 +46,8 @@
 //	taken      a stage's, a checkpoint's or an entry's       born (an entry or checkpoint names it), free
 //	born       reached by the draft                          dead (a later version replaced it)
 //	dead       not reached from its death on                 in limbo, when a durable checkpoint has lost it
-//	in limbo   a held snapshot may reach it                  free, when none does
+//	in limbo   a held snapshot may reach it, or a record     free, when none does
+//	           that a consumer has still to read
 //
 // A slot born at b and dead at d is reached by the snapshots of [b, d); a hold
 // is the LSN of a published snapshot. The manifest keeps the set of slots that
@@ -58,7 +59,7 @@
 // Invariants:
 //
 //  1. A slot that any held or published snapshot, the last checkpoint or the
-//     log behind it names is not free.
+//     log from the low-water mark on names is not free (lowwater.go).
 //  2. After Bury every slot is reached, in limbo, taken or free; nothing leaks.
 //  3. No page is returned whose hash is not the one its leaf names (promise 9).
 //  4. The checkpoint's entries are durable in the log before its record is.

@@ -18,7 +18,8 @@ import (
 // logFiles are the log generations that images are read from. A generation's
 // place in the table is its ordinal in log addresses.
 //
-// A generation that the manifest no longer names is retired. Snapshots taken
+// A generation is retired once a checkpoint covers it, whether the manifest
+// still names it, for a consumer to read, or not. Snapshots taken
 // before the checkpoint was rebased still have addresses in it; until the last
 // of them is released, a table says where its images are in the heap: those
 // that the checkpoint moved, and those that only held snapshots reach, which
@@ -113,12 +114,12 @@ func (l *logFiles) take(ordinal int) (went pagetree.Moved, left []deadImage) {
 	return went, left
 }
 
-// Tidy retires the log generations that the manifest no longer names, and
-// forgets those retired that no snapshot reads any more.
+// Tidy retires the log generations that the checkpoint covers, and forgets those
+// retired that no snapshot reads any more.
 func (s *Store) Tidy() error {
-	named := map[wal.GenID]bool{}
-	for _, g := range s.Facts().Generations {
-		named[g.ID] = true
+	named, facts := map[wal.GenID]bool{}, s.Facts()
+	for _, g := range facts.Generations {
+		named[g.ID] = !g.Sealed || g.Last > facts.Checkpoint.LSN
 	}
 	l := &s.logs
 	l.mu.Lock()

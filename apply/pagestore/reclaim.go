@@ -124,26 +124,33 @@ func (d *deaths) extents() []heap.Extent {
 }
 
 // limbo holds slots that are dead in a durable checkpoint but that a held
-// snapshot may still reach (DESIGN 6: reusable when dead in a durable
-// checkpoint, no hold reaches it, and the low-water mark is above its birth;
-// the mark is the checkpoint, since nothing else reads the log).
+// snapshot may still reach, or a record of the log that a consumer has still to
+// read (DESIGN 6: reusable when dead in a durable checkpoint, no hold reaches
+// it, and the low-water mark is above its birth).
 type limbo struct {
 	mu    sync.Mutex
 	runs  []deadRun
-	slots uint64
+	kept  []deadRun // those born at or above low: looked at again when that rises
+	low   wal.LSN   // low-water mark of a checkpoint that was buried
+	slots uint64    // in both
 }
 
 // bury takes over slots that a durable checkpoint no longer reaches.
 func (l *limbo) bury(runs []deadRun) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.runs = append(l.runs, runs...)
 	for _, r := range runs {
+		if r.birth >= l.low {
+			l.kept = append(l.kept, r)
+		} else {
+			l.runs = append(l.runs, r)
+		}
 		l.slots += uint64(r.slots.Count)
 	}
 }
 
-// Reclaim frees the slots that no held snapshot reaches and reports how many.
+// Reclaim frees the slots that no held snapshot reaches, and no record of the
+// log from the low-water mark on may name, and reports how many.
 func (s *Store) Reclaim() (slots uint64, err error) {
 	l := &s.limbo
 	l.mu.Lock()

@@ -71,6 +71,7 @@ func Open(o Options) (*Store, *Draft, error) {
 			return nil, nil, errors.Join(err, s.Close())
 		}
 	}
+	s.limbo.low = facts.Kept()
 	s.nodes = node.NewCache(s.heap, int(o.CacheBytes))
 	c := facts.Checkpoint
 	d := &Draft{
@@ -144,6 +145,20 @@ func (s *Store) EditManifest(edit func(manifest.Facts) manifest.Edit) error {
 	return err
 }
 
+// EditConsumers makes durable the list of consumers that edit computes from the
+// facts. With an error, or a nil list, nothing is changed.
+func (s *Store) EditConsumers(edit func(*manifest.Facts) ([]manifest.Consumer, error)) error {
+	s.editing.Lock()
+	defer s.editing.Unlock()
+	facts := s.man.Facts()
+	list, err := edit(&facts)
+	if err != nil || list == nil {
+		return err
+	}
+	_, err = s.man.Append(manifest.Edit{Consumers: &list})
+	return err
+}
+
 // Poisoned is the reason why nothing can be written any more, or nil.
 func (s *Store) Poisoned() error { return s.heap.Poisoned() }
 
@@ -211,7 +226,7 @@ func (s *Store) heapFiles() []heap.FileInfo { return s.heap.Files() }
 type Stats struct {
 	Heap        heap.Stats
 	Holds       HoldStats
-	LimboSlots  uint64 // dead, but a held snapshot may reach them
+	LimboSlots  uint64 // dead, but a held snapshot may reach them, or a consumer has still to read what names them
 	RetiredLogs int    // generations of the log that only held snapshots have addresses in
 	Checkpoint  wal.LSN
 	ManifestSeq uint64

@@ -28,6 +28,7 @@ var outputs = []struct {
 	{"diff --stat", diffStat{}},
 	{"watch (one for each event)", eventOutput{}},
 	{"status", statusOutput{}},
+	{"consumer ls (one for each consumer)", consumerOutput{}},
 	{"checkpoint", checkpointOutput{}},
 	{"recovery status", recoveryOutput{}},
 	{"recovery verify", verifyOutput{}},
@@ -37,8 +38,9 @@ var outputs = []struct {
 }
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
-on one line; ls, log, diff and watch one for each volume, entry, run of pages and
-event. Errors and notes go to standard error as text, exit codes are the same.
+on one line; ls, log, diff, watch and consumer ls one for each volume, entry, run of
+pages, event and consumer. Errors and notes go to standard error as text, exit
+codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not
 know. LSNs, counts and sizes are integers below 2^53 in practice; UUIDs, hashes

@@ -43,6 +43,7 @@ type slotsOutput struct {
 	Current    uint64 `json:"current" doc:"reached by the newest state"`
 	Checkpoint uint64 `json:"checkpoint" doc:"reached by the checkpoint only; the next one frees them"`
 	Log        uint64 `json:"log" doc:"named by the log only; the next checkpoint frees them"`
+	Consumers  uint64 `json:"consumers" doc:"named by older log only, which consumers have still to read"`
 	Free       uint64 `json:"free" doc:"free"`
 	Leaked     uint64 `json:"leaked" doc:"reached by nothing and not free: a problem"`
 }
@@ -105,7 +106,7 @@ func (o verifyOutput) text(w io.Writer, name, bad style) {
 		fact{"log", fmt.Sprintf("%s in %s, the last is LSN %d", count(o.Entries, "entry"), bytesText(o.LogBytes), o.Last)},
 		fact{"checkpoint", lsnText(o.Checkpoint)},
 		fact{"trees", fmt.Sprintf("%s, %s, %s", count(o.Volumes, "volume"), count(o.Nodes, "node"), count(o.Pages, "page"))},
-		fact{"slots", fmt.Sprintf("%d: %d current, %d of the checkpoint, %d of the log, %d free", s.Total, s.Current, s.Checkpoint, s.Log, s.Free)},
+		fact{"slots", fmt.Sprintf("%d: %d current, %d of the checkpoint, %d of the log, %d for consumers, %d free", s.Total, s.Current, s.Checkpoint, s.Log, s.Consumers, s.Free)},
 		fact{"left by a crash", o.left()},
 	)
 	for _, p := range o.Problems {

@@ -41,6 +41,8 @@ func TestScripts(t *testing.T) {
 			"demand": demand,
 			"trim":   trim,
 			"free":   free,
+
+			"subscribe": subscribe,
 		},
 	})
 }
@@ -104,6 +106,12 @@ func hold(ts *testscript.TestScript, _ bool, _ []string) {
 // trim writes a checkpoint of it.
 func trim(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(serviceOf(ts).Checkpoint(context.Background()))
+}
+
+// subscribe NAME makes a consumer of it.
+func subscribe(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := serviceOf(ts).Consumer(context.Background(), args[0])
+	ts.Check(err)
 }
 
 // free closes it.

@@ -63,7 +63,7 @@ func record(t *testing.T, b bay, seed uint64) []*history {
 	must(t, l.first())
 	states, err := l.rec.states([]state{{}, {}})
 	must(t, err)
-	h := &history{name: fmt.Sprintf("life %d", seed), disk: l.disk, acks: l.rec.acks, states: states, asked: l.rec.requests}
+	h := &history{name: fmt.Sprintf("life %d", seed), disk: l.disk, acks: l.rec.acks, feeds: l.rec.feeds, states: states, asked: l.rec.requests}
 	list := []*history{h}
 	for i, m := range []crashfs.Model{crashfs.KillOnly, crashfs.Random(seed), crashfs.MetadataOrdered(seed), crashfs.Posix} {
 		k := h.disk.Ops() - 12 - 7*i
@@ -77,6 +77,7 @@ func again(t *testing.T, b bay, h *history, k int, m crashfs.Model, seed uint64)
 	l := newLife(b, h.disk.Cut(k, m), seed)
 	begin := l.disk.Ops()
 	l.rec.committed(h.acked(k), begin, nil)
+	l.rec.feeds = fed(h, k, begin)
 	must(t, l.second())
 	found := l.rec.acks[1].lsn
 	states, err := l.rec.states(h.states[:found+1])
@@ -85,23 +86,23 @@ func again(t *testing.T, b bay, h *history, k int, m crashfs.Model, seed uint64)
 	maps.Copy(asked, l.rec.requests)
 	return &history{
 		name: fmt.Sprintf("%s, %v at %d, then life %d", h.name, m, k, seed),
-		disk: l.disk, begin: begin, acks: l.rec.acks, states: states, asked: asked,
+		disk: l.disk, begin: begin, acks: l.rec.acks, feeds: l.rec.feeds, states: states, asked: asked,
 	}
 }
 
 // first ends without closing: whoever cuts it last kills it.
 func (l *life) first() error {
 	steps := []func() error{
-		l.open, l.bursts, l.checkpoint, l.bursts, l.beside, l.close,
+		l.open, l.bursts, l.subscribe, l.bursts, l.checkpoint, l.bursts, l.beside, l.acknowledge, l.close,
 		l.open, l.close,
-		l.open, l.fill, l.checkpoint, l.checkpoint, l.bursts, l.close,
-		l.open, l.bursts, l.bursts, l.close,
+		l.open, l.fill, l.checkpoint, l.acknowledge, l.checkpoint, l.bursts, l.close,
+		l.open, l.bursts, l.checkpoint, l.bursts, l.acknowledge, l.checkpoint, l.bursts, l.close,
 	}
 	return l.all(steps)
 }
 
 func (l *life) second() error {
-	return l.all([]func() error{l.open, l.bursts, l.fill, l.beside, l.bursts, l.close})
+	return l.all([]func() error{l.open, l.bursts, l.subscribe, l.fill, l.beside, l.acknowledge, l.bursts, l.close})
 }
 
 func (l *life) all(steps []func() error) error {

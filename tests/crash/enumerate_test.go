@@ -231,6 +231,10 @@ func (e *enumeration) check(p point, o *opened) bool {
 		e.fail(p, &e.counts.partial, "at LSN %d, %d acknowledged: %v", last, acked, err)
 		return false
 	}
+	if err := p.h.checkFeed(o, p.k); err != nil {
+		e.fail(p, &e.counts.lost, "at LSN %d: the consumer: %v; %+v", last, err, o.rep)
+		return false
+	}
 	return true
 }
 
@@ -251,7 +255,7 @@ func (e *enumeration) goOn(b bay, p point, image *crashfs.FS, last wal.LSN) {
 		e.fail(p, &e.counts.unclean, "going on: %v", err)
 		return
 	}
-	after := &history{name: p.String() + ", gone on with", disk: image, begin: image.Ops(), acks: l.rec.acks, states: states, asked: p.h.asked.upTo(last)}
+	after := &history{name: p.String() + ", gone on with", disk: image, begin: image.Ops(), acks: l.rec.acks, feeds: fed(p.h, p.k, 0), states: states, asked: p.h.asked.upTo(last)}
 	maps.Copy(after.asked, l.rec.requests)
 	o, err := b.open(image)
 	if err != nil {
@@ -290,7 +294,7 @@ func (e *enumeration) nested(b bay, p point, image *crashfs.FS, begin, done int,
 	h := &history{
 		name: p.String() + ", recovery", disk: image, begin: begin,
 		acks:   []ack{{begin, p.h.acked(p.k)}, {done, last}},
-		states: p.h.states[:last+1], asked: p.h.asked.upTo(last), depth: p.h.depth + 1,
+		states: p.h.states[:last+1], feeds: fed(p.h, p.k, begin), asked: p.h.asked.upTo(last), depth: p.h.depth + 1,
 	}
 	for k := begin; k <= image.Ops() && !e.spent(); k++ {
 		list := models(k, 1)

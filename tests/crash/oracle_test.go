@@ -94,7 +94,8 @@ type history struct {
 	acks   []ack // ascending
 	states []state
 	asked  requests
-	depth  int // how often a recovery was crashed to get here
+	feeds  []ack // what the consumer had acknowledged; ascending
+	depth  int   // how often a recovery was crashed to get here
 }
 
 // acked is the LSN that a cut after operation k must leave.
@@ -110,6 +111,7 @@ func (h *history) acked(k int) wal.LSN {
 type recorder struct {
 	mu      sync.Mutex
 	acks    []ack
+	feeds   []ack
 	effects map[wal.LSN][]effect
 
 	requests requests

@@ -29,7 +29,7 @@ func CleanFS(t testing.TB, fsys vfs.FS, dir string) *recovery.VerifyReport {
 		t.Errorf("verify: %v", p)
 	}
 	s := rep.Slots
-	if sum := s.Current + s.Checkpoint + s.Log + s.Free; sum != s.Total {
+	if sum := s.Current + s.Checkpoint + s.Log + s.Consumers + s.Free; sum != s.Total {
 		t.Errorf("verify: %d slots, but these add up to %d: %+v", s.Total, sum, s)
 	}
 	return rep

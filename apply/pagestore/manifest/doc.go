@@ -16,9 +16,10 @@
 //     nothing changed, a full disk (ErrNoSpace) among the reasons, or the
 //     manifest is poisoned and Load finds it whole or not at all (promises 5
 //     and 6).
-//  2. Facts do not go back: an older checkpoint, low-water mark or epoch, a
-//     slot used twice or freed twice is refused by Append and is corruption
-//     when read.
+//  2. Facts do not go back: an older checkpoint, low-water mark, epoch or
+//     acknowledgement of a consumer, a slot used twice or freed twice is refused
+//     by Append and is corruption when read. So is a low-water mark above what
+//     a consumer has still to read.
 //  3. Whatever a crash leaves opens. Only bytes of the one append that was
 //     never acknowledged are ignored, and reported as TornBytes.
 //  4. After CloseClean every changed byte is detected. Without it a damaged

@@ -22,11 +22,12 @@ type Facts struct {
 	Timeline    wal.TimelineID
 	Epoch       uint64
 	Checkpoint  Checkpoint
-	LowWater    wal.LSN          // the smallest LSN still needed
+	LowWater    wal.LSN          // the smallest LSN still needed; 0 in stores from before consumers: all behind Checkpoint
 	Generations []wal.Generation // of the log, in order
 	Heap        []heap.FileInfo  // ascending by number
 	Used        *SlotSet         // slots that Checkpoint reaches; nil is none
 	Clean       wal.LSN          // last LSN of a store closed cleanly and not written since; 0 otherwise
+	Consumers   []Consumer       // ascending by name
 }
 
 // Options are fixed when a store is made.
@@ -59,6 +60,7 @@ type Edit struct {
 	Generations *[]wal.Generation // the whole list; nil leaves it
 	Heap        []heap.FileInfo   // new files, and known ones that have grown
 	Used, Free  []heap.Extent     // applied in this order; neither need be sorted
+	Consumers   *[]Consumer       // the whole list; nil leaves it
 }
 
 // apply changes f, or returns why e cannot be true and leaves f as it was.
@@ -95,6 +97,9 @@ func (f *Facts) set(e Edit) {
 	if e.Generations != nil {
 		f.Generations = slices.Clone(*e.Generations)
 	}
+	if e.Consumers != nil {
+		f.Consumers = append([]Consumer(nil), *e.Consumers...)
+	}
 	f.LowWater = max(f.LowWater, e.LowWater)
 	f.Clean = 0
 }
@@ -113,6 +118,9 @@ func (f *Facts) check(e Edit) error {
 		if err := checkGenerations(*e.Generations); err != nil {
 			return err
 		}
+	}
+	if err := f.checkConsumers(e); err != nil {
+		return err
 	}
 	return f.checkFiles(e.Heap)
 }
@@ -190,6 +198,7 @@ func (f *Facts) clone(used bool) Facts {
 	c := *f
 	c.Generations = slices.Clone(f.Generations)
 	c.Heap = slices.Clone(f.Heap)
+	c.Consumers = slices.Clone(f.Consumers)
 	c.Used = nil
 	if used {
 		c.Used = f.Used.clone()

@@ -75,6 +75,11 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(kept)
 	f.Add(kept[:200])
+	consumers, err := os.ReadFile(filepath.Join("testdata", "v1-consumers.manifest"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(consumers)
 	f.Add(newer(kept))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := with(t, b)

@@ -65,7 +65,9 @@ func (s *scanner) load() (facts Facts, err error) {
 		if payload == nil || rec.prev != s.prev || s.records > 0 && rec.seq != facts.Seq+1 {
 			break
 		}
-		if err := s.apply(&facts, rec, payload); err != nil {
+		if err := s.apply(&facts, rec, payload); errors.Is(err, wal.ErrVersion) {
+			return facts, err
+		} else if err != nil {
 			return facts, s.corrupt(s.at, err.Error())
 		}
 		s.at += recordBytes + int64(rec.length)

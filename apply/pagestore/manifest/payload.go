@@ -25,9 +25,11 @@ import (
 //	  7  used slots: count of files (v), each: number (4), words (v), the words (8 each)
 //	  8  options: created (8), page size (4), heap file bytes (8)
 //	  9  clean LSN (8)
+//	 10  consumers: count (v), each: length of the name (1), name, timeline (16), LSN (8), hash (32), dropped (1), kept (8)
 //
-// A snapshot has the parts 0 to 4 and 7 to 9 and stands for itself; an edit
-// has any of 0 to 6. Extents ascend and lie in one file each; words are the
+// A snapshot has the parts 0 to 4 and 7 to 9, and 10 if there are consumers, and
+// stands for itself; an edit has any of 0 to 6 and 10. A part that is not listed
+// is a newer program's: wal.ErrVersion. Consumers ascend by name. Extents ascend and lie in one file each; words are the
 // bits of 64 slots, the lowest first, files ascend and no last word is zero.
 // A payload is valid if and only if it is exactly that, counts fit its length,
 // and slots lie in heap files that are named (Edit).
@@ -42,13 +44,16 @@ const (
 	partBitmaps
 	partOptions
 	partClean
+	partConsumers
 
 	snapshotParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap |
 		partBitmaps | partOptions | partClean
-	editParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap | partUsed | partFree
+	editParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap | partUsed | partFree | partConsumers
+	allParts  = snapshotParts | editParts
 
 	generationBytes = 8 + 8 + 8 + 8 + 1 + 32
 	fileBytes       = 4 + 1 + 4
+	consumerBytes   = 1 + 1 + 16 + 8 + 32 + 1 + 8 // with the shortest name
 )
 
 var errPayload = errors.New("a record is not in the form of its parts")
@@ -56,7 +61,11 @@ var errPayload = errors.New("a record is not in the form of its parts")
 // encodeSnapshot is a payload that holds all of f but Seq and Store.
 func encodeSnapshot(f *Facts) []byte {
 	b := make([]byte, 0, 256+len(f.Generations)*generationBytes+len(f.Heap)*fileBytes+f.Used.bytes())
-	b = binary.LittleEndian.AppendUint16(b, snapshotParts)
+	parts := uint16(snapshotParts)
+	if len(f.Consumers) > 0 {
+		parts |= partConsumers
+	}
+	b = binary.LittleEndian.AppendUint16(b, parts)
 	b = appendTimeline(b, Timeline{f.Timeline, f.Epoch})
 	b = appendCheckpoint(b, f.Checkpoint)
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.LowWater))
@@ -66,7 +75,11 @@ func encodeSnapshot(f *Facts) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.Options.Created))
 	b = binary.LittleEndian.AppendUint32(b, f.Options.PageSize)
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.Options.HeapFileBytes))
-	return binary.LittleEndian.AppendUint64(b, uint64(f.Clean))
+	b = binary.LittleEndian.AppendUint64(b, uint64(f.Clean))
+	if len(f.Consumers) > 0 {
+		b = appendConsumers(b, f.Consumers)
+	}
+	return b
 }
 
 // encodeEdit is a payload that holds e.
@@ -92,6 +105,9 @@ func encodeEdit(e Edit) []byte {
 	}
 	if len(e.Free) > 0 {
 		parts, b = parts|partFree, appendExtents(b, e.Free)
+	}
+	if e.Consumers != nil {
+		parts, b = parts|partConsumers, appendConsumers(b, *e.Consumers)
 	}
 	binary.LittleEndian.PutUint16(b, parts)
 	return b
@@ -182,7 +198,11 @@ func appendBitmaps(b []byte, s *SlotSet) []byte {
 // decodeSnapshot is the inverse of encodeSnapshot.
 func decodeSnapshot(b []byte) (Facts, error) {
 	r := reader{b: b}
-	if r.u16() != snapshotParts {
+	parts := r.u16()
+	switch {
+	case parts&^allParts != 0:
+		return Facts{}, errNewer(parts)
+	case parts&^partConsumers != snapshotParts:
 		return Facts{}, errors.New("the first record is not a snapshot")
 	}
 	e := Edit{}
@@ -191,6 +211,9 @@ func decodeSnapshot(b []byte) (Facts, error) {
 	used := r.bitmaps()
 	f.Options = Options{Created: int64(r.u64()), PageSize: r.u32(), HeapFileBytes: int64(r.u64())}
 	clean := wal.LSN(r.u64())
+	if parts&partConsumers != 0 {
+		e.Consumers = r.consumers()
+	}
 	if err := r.end(); err != nil {
 		return Facts{}, err
 	}
@@ -205,11 +228,21 @@ func decodeSnapshot(b []byte) (Facts, error) {
 func decodeEdit(b []byte) (Edit, error) {
 	r, e := reader{b: b}, Edit{}
 	parts := r.u16()
+	if parts&^allParts != 0 {
+		return Edit{}, errNewer(parts)
+	}
 	if parts&^uint16(editParts) != 0 {
 		return Edit{}, fmt.Errorf("a record with the parts %#x is not an edit", parts)
 	}
 	r.edit(&e, parts)
+	if parts&partConsumers != 0 {
+		e.Consumers = r.consumers()
+	}
 	return e, r.end()
+}
+
+func errNewer(parts uint16) error {
+	return fmt.Errorf("manifest: a record has the parts %#x, this program knows %#x: %w", parts, allParts, wal.ErrVersion)
 }
 
 // reader takes a payload apart. Past the end, and after any fault, it yields

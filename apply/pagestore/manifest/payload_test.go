@@ -10,9 +10,9 @@ import (
 	"github.com/quire-db/quire/internal/heap"
 )
 
-// payloads are those of the golden file.
-func payloads(f *testing.F) (snapshot, edit []byte) {
-	b, err := os.ReadFile(filepath.Join("testdata", "v1.manifest"))
+// payloads are those of a golden file.
+func payloads(f *testing.F, name string) (snapshot, edit []byte) {
+	b, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -22,9 +22,11 @@ func payloads(f *testing.F) (snapshot, edit []byte) {
 }
 
 func FuzzDecodeSnapshot(f *testing.F) {
-	snapshot, edit := payloads(f)
-	f.Add(snapshot)
-	f.Add(edit)
+	for _, name := range []string{"v1.manifest", "v1-consumers.manifest"} {
+		snapshot, edit := payloads(f, name)
+		f.Add(snapshot)
+		f.Add(edit)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		facts, err := decodeSnapshot(b)
 		if err != nil {
@@ -39,9 +41,11 @@ func FuzzDecodeSnapshot(f *testing.F) {
 }
 
 func FuzzDecodeEdit(f *testing.F) {
-	snapshot, edit := payloads(f)
-	f.Add(edit)
-	f.Add(snapshot)
+	for _, name := range []string{"v1.manifest", "v1-consumers.manifest"} {
+		snapshot, edit := payloads(f, name)
+		f.Add(edit)
+		f.Add(snapshot)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := decodeEdit(b)
 		if err != nil {
