@@ -95,7 +95,8 @@
 // checkpoint, and the log replayed over it in memory. Verify first notes which
 // slots the log names, then walks the checkpoint's trees, taking each slot met
 // out of the manifest's set, then reads the images of the entries behind it,
-// replays them, and walks the newest trees.
+// replays them, and walks the newest trees. Both times it holds the catalogue's
+// records to each other: names, refs and lineages, actors and their outcomes.
 //
 // A service that writes goes on while View reads. Slots are verified against
 // the hash that their parent holds, so what was written anew meanwhile is an

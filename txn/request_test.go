@@ -469,3 +469,33 @@ func TestOutcomesAreLogFacts(t *testing.T) {
 		}
 	}
 }
+
+// A commit that was given up by its context is found by its retry.
+func TestRequestGivenUpByItsContext(t *testing.T) {
+	r := newRig(t, txn.Options{})
+	r.volume("v", 1)
+	gone, actor := 0, r.NewActor()
+	for seq := uint64(1); seq <= 50; seq++ {
+		o := txn.TxOptions{Actor: actor, Seq: seq}
+		tx := r.begin(o)
+		if err := put(tx, "v", 0, seq); err != nil {
+			t.Fatal(err)
+		}
+		soon, stop := context.WithTimeout(ctx, time.Duration(seq)*10*time.Microsecond)
+		c, err := tx.Commit(soon)
+		stop()
+		var unknown *txn.UnknownError
+		if errors.As(err, &unknown) {
+			gone++
+			c.Position.LSN = unknown.LSN
+		}
+		again, ran, bad := r.request(o, seq)
+		if bad != nil || again.Repeated == ran || !ran && again.Position.LSN != c.Position.LSN || err == nil && ran {
+			t.Fatalf("request %d: %+v, %v; again %+v, ran %v, %v", seq, c, err, again, ran, bad)
+		}
+		if r.Stats().Published != wal.LSN(seq+2) {
+			t.Fatalf("request %d: the last LSN is %d", seq, r.Stats().Published)
+		}
+	}
+	t.Logf("%d of 50 were given up on their way", gone)
+}

@@ -102,21 +102,20 @@ func (m requestModel) request(actor wal.ActorID, seq uint64) (r Request) {
 	return r
 }
 
-// Random histories in random groups: the draft knows all of them at once, a
-// snapshot what was applied before its Cut, and both what the model says.
+// Random histories in random groups: the draft knows of each request at once, a
+// snapshot of those before its Cut, and both what the model says.
 func TestRequestsAgainstModel(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			_, d := newDraft(t)
 			rng, model := rand.New(rand.NewPCG(seed, 5)), requestModel{}
 			group := 1 + int(seed*seed*seed)*150 // to 4,050: more than a ring between two Cuts
-			cut(t, d)
 			for range 9000 {
 				actor := actorNo(1 + rng.IntN(4)*rng.IntN(2))
 				o := commit(t, d, actor, model.request(actor, 0).Last+1+rng.Uint64N(3))
 				model[actor] = append(model[actor], o)
 				if rng.IntN(group) == 0 {
-					cut(t, d)
+					compareRequest(t, d, cut(t, d), model, rng)
 				}
 				if rng.IntN(10) == 0 {
 					compareRequest(t, d, nil, model, rng)
