@@ -7,16 +7,33 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a pseudo-terminal; what is written to tty is in seen at the end.
+// terminal is a pseudo-terminal.
 type terminal struct {
-	tty  *os.File
-	seen chan string
+	tty   *os.File
+	ended chan struct{}
+
+	mu   sync.Mutex
+	seen []byte // of what was written to tty
+}
+
+func (t *terminal) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.seen = append(t.seen, b...)
+	return len(b), nil
+}
+
+func (t *terminal) soFar() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.seen)
 }
 
 func openTerminal(t *testing.T) *terminal {
@@ -36,11 +53,11 @@ func openTerminal(t *testing.T) *terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	term := &terminal{tty, make(chan string, 1)}
+	term := &terminal{tty: tty, ended: make(chan struct{})}
 	go func() {
-		b, _ := io.ReadAll(ptm) // ends with EIO when the last tty is closed
+		_, _ = io.Copy(term, ptm) // ends with EIO when the last tty is closed
 		ptm.Close()
-		term.seen <- string(b)
+		close(term.ended)
 	}()
 	return term
 }
@@ -48,7 +65,8 @@ func openTerminal(t *testing.T) *terminal {
 // text is all that was shown.
 func (t *terminal) text() string {
 	t.tty.Close()
-	return <-t.seen
+	<-t.ended
+	return t.soFar()
 }
 
 // slow gives a progress bar something to show.
@@ -116,9 +134,12 @@ func TestPipe(t *testing.T) {
 func TestWait(t *testing.T) {
 	errs := openTerminal(t)
 	wait := newApp(nil, os.Stdout, errs.tty).wait("open the store")
-	time.Sleep(350 * time.Millisecond)
+	turned := func() bool { return strings.Count(errs.soFar(), "open the store") >= 2 }
+	for began := time.Now(); !turned() && time.Since(began) < time.Minute; {
+		time.Sleep(progressEvery)
+	}
 	wait.end()
-	if text := errs.text(); strings.Count(text, "open the store") < 2 || !strings.HasSuffix(strings.TrimRight(text, " "), "\r") {
+	if text := errs.text(); !turned() || !strings.HasSuffix(strings.TrimRight(text, " "), "\r") {
 		t.Errorf("shown is %q", text)
 	}
 }
