@@ -528,7 +528,7 @@ func TestTwoOpeners(t *testing.T) {
 // Hostile options are refused before anything is made; extreme ones work.
 func TestOptions(t *testing.T) {
 	bad := map[string]txn.Options{
-		"CheckpointBytes": {CheckpointBytes: -1}, "GenerationBytes": {GenerationBytes: -1}, "small GenerationBytes": {GenerationBytes: 1},
+		"CheckpointBytes": {CheckpointBytes: -1}, "ConsumerLagBytes": {ConsumerLagBytes: -1}, "GenerationBytes": {GenerationBytes: -1}, "small GenerationBytes": {GenerationBytes: 1},
 		"InlineBytes": {InlineBytes: -1}, "large InlineBytes": {InlineBytes: math.MaxInt}, "CacheBytes": {CacheBytes: math.MinInt64},
 		"StageBytes": {StageBytes: -1}, "MaxTxBytes": {MaxTxBytes: -1}, "TxTimeout": {TxTimeout: -1}, "SyncEvery": {SyncEvery: -1},
 		"large GenerationBytes": {GenerationBytes: math.MaxInt64},
