@@ -90,17 +90,17 @@ func (r *Reader) step() (*Record, error) {
 		r.at = i
 	}
 	rec, err := r.w.record()
+	if _, bad := err.(badFrame); bad {
+		r.w.win.drop() // what was read ahead may be older than the record
+		rec, err = r.w.record()
+	}
 	if _, bad := err.(badFrame); !bad {
 		return rec, err
 	}
-	r.w.win.drop() // it may have been read before the writer was there
 	if r.at >= 0 && r.gens[r.at].Sealed && r.w.off < r.gens[r.at].Length {
-		rec, err = r.w.record()
-		if _, bad := err.(badFrame); bad {
-			err = &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: err.Error()}
-		}
-		return rec, err
+		return nil, &CorruptError{File: r.w.id.file(), Offset: r.w.off, LSN: r.w.next, Reason: err.Error()}
 	}
+	r.w.win.drop()
 	return r.cross()
 }
 
