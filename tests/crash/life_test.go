@@ -110,7 +110,7 @@ func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
 	case errors.Is(err, errUndo):
 		return nil
 	case errors.As(err, &unknown):
-		l.rec.committed(unknown.LSN, -1, effects)
+		l.rec.committed(unknown.LSN, -1, append([]effect{}, effects...)) // a request may be empty, and is logged all the same
 		l.rec.requested(unknown.LSN, o)
 		return err
 	case err != nil:
