@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -163,10 +164,11 @@ func (f *faulty) survives(l *life, p point) {
 
 // full is a disk that has no room: files cannot grow, and no names be made.
 type full struct {
-	mu    sync.Mutex
-	on    bool
-	sizes map[string]int64
-	met   int
+	mu     sync.Mutex
+	on     bool
+	sizes  map[string]int64
+	staged bool // the name of the manifest's next file is that of one
+	met    int
 }
 
 func (f *full) set(on bool) (met int) {
@@ -179,24 +181,38 @@ func (f *full) set(on bool) (met int) {
 func (f *full) fault(o crashfs.Op) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	grows := o.Kind == crashfs.Create || o.Kind == crashfs.Mkdir || o.Kind == crashfs.Write && o.Offset+int64(o.Length) > f.sizes[o.Name]
+	name := f.name(o)
+	grows := o.Kind == crashfs.Create || o.Kind == crashfs.Mkdir || o.Kind == crashfs.Write && o.Offset+int64(o.Length) > f.sizes[name]
 	if f.on && grows {
 		f.met++
 		return syscall.ENOSPC
 	}
 	switch o.Kind {
 	case crashfs.Write:
-		f.sizes[o.Name] = max(f.sizes[o.Name], o.Offset+int64(o.Length))
+		f.sizes[name] = max(f.sizes[name], o.Offset+int64(o.Length))
 	case crashfs.Truncate:
-		f.sizes[o.Name] = o.Offset
-	case crashfs.Remove, crashfs.Create:
+		f.sizes[name] = o.Offset
+	case crashfs.Create:
+		f.sizes[o.Name], f.staged = 0, f.staged || next(o)
+	case crashfs.Remove:
 		delete(f.sizes, o.Name)
+		f.staged = f.staged && !next(o)
 	case crashfs.Rename: // the only one is that of the manifest
-		f.sizes["/store/MANIFEST"] = f.sizes[o.Name]
-		delete(f.sizes, o.Name)
+		f.sizes["MANIFEST"], f.staged = f.sizes[o.Name], false
 	}
 	return nil
 }
+
+// name is what the file is called by now: an operation has the name by which it
+// was opened, and the manifest is opened before it gets its own.
+func (f *full) name(o crashfs.Op) string {
+	if next(o) && !f.staged {
+		return "MANIFEST"
+	}
+	return o.Name
+}
+
+func next(o crashfs.Op) bool { return filepath.Base(o.Name) == "MANIFEST.tmp" }
 
 // TestHookedDiskFull: a full disk is an ordinary error, and when room is made
 // the same manager goes on (FAULTS: disk full).
