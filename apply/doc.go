@@ -4,7 +4,7 @@
 //
 // # Use
 //
-// A Change says what a transaction does to one volume. Prepare reads what
+// A Change says what a transaction does to one ref: a volume, or a tag of it. Prepare reads what
 // applying needs and may fail; the Plan it returns has changed nothing.
 // Plan.Apply makes the changes in memory and cannot fail, so a transaction is
 // refused before it leaves a trace or not at all. Next is both.
@@ -28,8 +28,22 @@
 //     previous change and seq of the ref, the normalised discards. After
 //     Apply, in memory, the resulting state. A mismatch is a *MismatchError;
 //     the draft it left is dropped, and nothing of it was published.
-//   - What is reserved for later versions (range entries, refs other than a
-//     volume's current tip, encodings) is ErrUnsupported, never ignored.
+//   - What is reserved for later versions (range entries, encodings, a volume set
+//     to what is not relative to it) is ErrUnsupported, never ignored.
+//
+// # Tags and forks
+//
+// A change with From begins at a tip that another ref points to, in the state
+// before the entry. Without a delta that is all: a tag points to that tip, a fork
+// begins a lineage at it, and a pin keeps it (package pagestore, tips.go). With a
+// delta a fork begins with changed pages. A tag cannot: what it is to keep has no
+// lineage yet, so it gets one without a name, made like a fork's. That is how a
+// tip is tagged or forked that this store still holds and others may not have.
+//
+//	Apply    pins of all changes, unpins of all, deletions, then the rest
+//
+// so that an entry may let go of a tip and keep it. A ref that the entry sets
+// cannot be its own entry's base: what began there would depend on the order.
 //
 // # Requests
 //

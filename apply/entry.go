@@ -103,27 +103,46 @@ func follows(d *pagestore.Draft, e *wal.Entry) error {
 func changesOf(e *wal.Entry, body Body) ([]Change, error) {
 	changes := make([]Change, len(e.Sections))
 	for i := range e.Sections {
-		s := &e.Sections[i]
-		del := s.Action == wal.ActionDelete // has no base
-		if s.Ref.Name != "" || (s.Base.LSN != 0 && s.Base.Ref != s.Ref) || (!del && s.Base.LSN != s.Expect.LSN) {
-			return nil, fmt.Errorf("section %d sets a ref that is not a volume's current tip: %w", i, ErrUnsupported)
-		}
-		images, err := imagesOf(s, body)
-		if err != nil {
+		var err error
+		if changes[i], err = changeOf(&e.Sections[i], body); err != nil {
 			return nil, fmt.Errorf("section %d: %w", i, err)
-		}
-		cut := uint64(NoCut)
-		if s.Result.Pages < s.Base.State.Pages {
-			cut = s.Result.Pages
-		}
-		changes[i] = Change{
-			Volume: s.Ref.Volume, Create: s.Expect.LSN == 0, Attrs: s.Attrs, Delete: del,
-			Cut: cut, Size: s.Result.Pages, Exact: true,
-			Discards: slices.Values(s.Delta.Discards), Images: slices.Values(images), Len: len(images),
 		}
 	}
 	return changes, nil
 }
+
+func changeOf(s *wal.Section, body Body) (Change, error) {
+	c := Change{Volume: s.Ref.Volume, Name: s.Ref.Name, Cut: NoCut, Images: noImages}
+	if s.Action == wal.ActionDelete { // has no base
+		c.Delete = true
+		return c, nil
+	}
+	c.Create, c.Attrs = s.Ref.Name == "" && s.Expect.LSN == 0, s.Attrs
+	switch own := s.Base.Ref == s.Ref; {
+	case s.Ref.Name == "" && !c.Create && (!own || s.Base.LSN != s.Expect.LSN):
+		return c, fmt.Errorf("a volume's current tip is set to what is not relative to it: %w", ErrUnsupported)
+	case s.Ref.Name != "" && own, c.Create && (own || c.Attrs == nil), s.Ref.Name != "" && c.Attrs != nil:
+		return c, fmt.Errorf("ref %q is relative to itself, or has or lacks the attributes of a volume: %w", s.Ref.Name, ErrUnsupported)
+	}
+	if s.Base.LSN != 0 && (c.Create || c.Name != "") {
+		c.From = &From{Ref: s.Base.Ref, Tip: s.Base.LSN}
+	}
+	images, err := imagesOf(s, body)
+	if err != nil {
+		return c, err
+	}
+	if s.Result.Pages < s.Base.State.Pages {
+		c.Cut = s.Result.Pages
+	}
+	if len(s.Delta.Discards) > 0 {
+		c.Discards = slices.Values(s.Delta.Discards)
+	}
+	c.Size, c.Exact = s.Result.Pages, true
+	c.Images, c.Len = slices.Values(images), len(images)
+	return c, nil
+}
+
+func noImages(func(Image) bool) {}
 
 // imagesOf lists the images of a section: 32 bytes for each in memory.
 func imagesOf(s *wal.Section, body Body) ([]Image, error) {
@@ -149,10 +168,12 @@ func checkBefore(e *wal.Entry, results []Result) error {
 		switch {
 		case s.Expect.LSN != r.Expect:
 			return bad("expected tip", s.Expect.LSN, r.Expect)
-		case s.Expect.State != r.Before || s.Action == wal.ActionSet && s.Base.State != r.Before:
+		case s.Expect.State != r.Before:
 			return bad("expected state", s.Expect.State, r.Before)
-		case s.PrevChange != r.Expect:
-			return bad("previous change", s.PrevChange, r.Expect)
+		case s.Action == wal.ActionSet && s.Base.State != r.Base.State:
+			return bad("base", s.Base.State, r.Base.State)
+		case s.PrevChange != r.Changed:
+			return bad("previous change", s.PrevChange, r.Changed)
 		case s.Seq != r.Seq:
 			return bad("seq", s.Seq, r.Seq)
 		case s.Action == wal.ActionSet && !slices.Equal(s.Delta.Discards, r.Discards):

@@ -41,7 +41,8 @@ type ConflictError struct {
 	Volume wal.VolumeID // zero when only a name is concerned
 	Name   string       // of the volume
 	Page   uint64       // the first page concerned, when What is "page" or "range"
-	What   string       // "page", "range", "size", "name" or "existence"
+	Tag    string       // of the volume, when What is "tag"
+	What   string       // "page", "range", "size", "name", "existence", "tag", or "base" of a fork or tag
 }
 
 func (e *ConflictError) Error() string {
@@ -53,6 +54,10 @@ func (e *ConflictError) Error() string {
 		subject = fmt.Sprintf("the size of volume %q", e.Name)
 	case "name":
 		subject = fmt.Sprintf("the name %q", e.Name)
+	case "tag":
+		subject = fmt.Sprintf("tag %q of volume %q", e.Tag, e.Name)
+	case "base":
+		subject = fmt.Sprintf("what volume %q was to begin from", e.Name)
 	}
 	return "txn: conflict: " + subject + " was changed by a transaction that committed first; nothing was written, run the transaction again"
 }

@@ -15,6 +15,7 @@ type group struct {
 	members []*ticket
 	inline  int          // payload bytes in the log
 	payload int64        // bytes of images
+	pins    int64        // refs that begin at a tip and keep it
 	synced  bool         // some member waits for the disk
 	heap    bool         // some image lies in the heap and is not synced yet
 	images  []heap.Piece // of members, in their memory, not written yet
@@ -173,6 +174,11 @@ func (m *Manager) take() (*group, error) {
 		m.lastPayload.Store(g.payload)
 	}
 	g.synced = g.synced || freeze || ended
+	if freeze {
+		if err := m.sweep(); err != nil {
+			return g, err
+		}
+	}
 	if g.snap, err = m.seq.draft.Cut(); err != nil || !freeze {
 		return g, err
 	}
@@ -181,6 +187,17 @@ func (m *Manager) take() (*group, error) {
 		m.checkpoint.give(err)
 	}
 	return g, nil
+}
+
+// sweep lets go of old tips that nothing keeps. What cannot be read is left to
+// the next checkpoint.
+func (m *Manager) sweep() error {
+	fatal, err := m.seq.draft.Sweep()
+	if err != nil && !fatal {
+		m.log.Warn().Err(err).Msg("old tips are kept until the next checkpoint")
+		return nil
+	}
+	return err
 }
 
 // append is the commit point of a group: its records are written and, if
@@ -266,7 +283,7 @@ func (m *Manager) publish(g *group) {
 	m.stats.groups.Add(1)
 	m.stats.commits.Add(uint64(g.log.Len()))
 	m.stats.logBytes.Add(uint64(g.log.Bytes()))
-	m.pressure.add(int64(g.log.Bytes()) + g.payload/payloadWeight)
+	m.pressure.add(int64(g.log.Bytes()) + g.payload/payloadWeight + g.pins*pinWeight)
 	g.signal(nil)
 	m.pokeKeepers()
 }

@@ -66,6 +66,7 @@ type Manager struct {
 	lastCheckpoint atomic.Int64 // nanoseconds since 1970
 	stats          counters
 
+	opened  wal.LSN // the last entry when it was opened
 	open    openTxs
 	buffers buffers
 	random  sharedReader // of UUIDs
@@ -112,6 +113,7 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 		flusherDone:   make(chan struct{}),
 	}
 	m.seq.draft = st.Draft
+	m.opened = st.Draft.Head.LSN
 	m.random.r = o.Random
 	if o.Random == nil {
 		m.random.r = bufio.NewReaderSize(rand.Reader, 1<<10) // a system call for 64 UUIDs

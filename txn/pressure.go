@@ -12,6 +12,10 @@ import (
 // it replaces is free only after the checkpoint.
 const payloadWeight = 4
 
+// pinWeight is how many bytes of log a tag or fork counts as: the nodes of what it
+// keeps stay in memory until the next checkpoint.
+const pinWeight = 16 << 10
+
 // pressure is how far writing is ahead of checkpointing (promise 12). Commits
 // feel it gradually: none up to the bound, then a delay that grows, and at
 // twice the bound they wait for the checkpoint. When that fails they are refused.

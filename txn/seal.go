@@ -2,6 +2,7 @@ package txn
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -18,7 +19,7 @@ import (
 // if they are many, in their final place.
 type sealed struct {
 	tx     *Tx
-	vols   []sealedVolume // that change, ascending by id
+	vols   []sealedVolume // that change, and tags of volumes, ascending by ref
 	body   *quarantine.Sealed
 	image  []byte        // the body, until it is written to where it stays
 	slots  []heap.Extent // where it stays, when not in the log
@@ -48,12 +49,17 @@ func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 			return s, err
 		}
 	}
+	if err := tx.checkSources(); err != nil {
+		return s, err
+	}
 	for _, v := range tx.vols {
 		if v.changes() {
 			s.vols = append(s.vols, sealedVolume{v: v, pages: v.pages})
 		}
 	}
-	slices.SortFunc(s.vols, func(a, b sealedVolume) int { return bytes.Compare(a.v.id[:], b.v.id[:]) })
+	slices.SortFunc(s.vols, func(a, b sealedVolume) int {
+		return cmp.Or(bytes.Compare(a.v.id[:], b.v.id[:]), cmp.Compare(a.v.ref, b.v.ref))
+	})
 	for i := range s.vols {
 		if err := s.index(&s.vols[i]); err != nil {
 			return s, err
@@ -65,9 +71,11 @@ func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 	return s, s.prefetch()
 }
 
-// changes reports whether the transaction changes the volume.
+// changes reports whether the transaction changes the volume, or the tag.
 func (v *Volume) changes() bool {
 	switch {
+	case v.ref != "":
+		return v.created && !v.deleted && !v.tx.drops(v.id)
 	case v.deleted:
 		return !v.created
 	case v.created:
@@ -257,14 +265,14 @@ func (s *sealed) release() error {
 // change is what the volume's section says, as package apply takes it.
 func (sv *sealedVolume) change(s *sealed) apply.Change {
 	v := sv.v
-	c := apply.Change{Volume: v.id, Create: v.created, Delete: v.deleted, Cut: apply.NoCut, Images: noImages}
-	if v.deleted {
+	c := apply.Change{Volume: v.id, Name: v.ref, Delete: v.deleted || v.drop, From: v.from, Cut: apply.NoCut, Images: noImages}
+	if c.Delete {
 		return c
 	}
-	if v.created || v.attrs != v.base.Attrs {
+	if c.Create = v.created && v.ref == ""; c.Create || v.setsAttrs() {
 		c.Attrs = &v.attrs
 	}
-	if c.Size, c.Exact = v.written, v.exact || v.created; c.Exact {
+	if c.Size, c.Exact = v.written, v.exact || v.created && v.from == nil; c.Exact {
 		c.Size = v.size
 	}
 	if sv.pages == nil {
@@ -280,6 +288,9 @@ func (sv *sealedVolume) change(s *sealed) apply.Change {
 	c.Images = sv.images(s)
 	return c
 }
+
+// setsAttrs reports whether the section says what the volume's attributes are.
+func (v *Volume) setsAttrs() bool { return v.ref == "" && (v.created || v.attrs != v.base.Attrs) }
 
 func noImages(func(apply.Image) bool) {}
 

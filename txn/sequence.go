@@ -156,6 +156,11 @@ func (m *Manager) join(g *group, t *ticket, inline int) {
 		g.payload += int64(s.body.Size())
 		m.stats.payload.Add(s.body.Size())
 	}
+	for i := range s.vols {
+		if s.vols[i].v.from != nil {
+			g.pins++
+		}
+	}
 	g.synced = g.synced || s.tx.opts.Durability == Synced
 	if len(s.slots) > 0 {
 		s.owned = true
@@ -191,20 +196,17 @@ func (s *sealed) entry(d *pagestore.Draft, now time.Time, results []apply.Result
 }
 
 func (sv *sealedVolume) section(r apply.Result) wal.Section {
-	ref := wal.Ref{Volume: sv.v.id}
 	s := wal.Section{
-		Ref: ref, Action: wal.ActionSet,
+		Ref: wal.Ref{Volume: sv.v.id, Name: sv.v.ref}, Action: wal.ActionSet,
 		Expect: wal.Expect{LSN: r.Expect, State: r.Before},
-		Seq:    r.Seq, PrevChange: r.Expect,
+		Seq:    r.Seq, PrevChange: r.Changed,
 	}
-	if sv.v.deleted {
+	if sv.v.deleted || sv.v.drop {
 		s.Action = wal.ActionDelete
 		return s
 	}
-	if r.Expect != 0 {
-		s.Base = wal.Base{Ref: ref, LSN: r.Expect, State: r.Before}
-	}
-	if sv.v.created || sv.v.attrs != sv.v.base.Attrs {
+	s.Base = r.Base
+	if sv.v.setsAttrs() {
 		attrs := sv.v.attrs
 		s.Attrs = &attrs
 	}
@@ -226,6 +228,9 @@ func (s *sealed) validate(d *pagestore.Draft) error {
 		}
 	}
 	for _, v := range tx.vols {
+		if err := v.validateTags(d, tx.opts.Isolation); err != nil {
+			return err
+		}
 		if v.created || tx.opts.Isolation == Snapshot && !v.changes() {
 			continue
 		}
@@ -312,8 +317,8 @@ func (s *sealed) conflictOf(err error) error {
 		return err
 	}
 	c := &ConflictError{Volume: mismatch.Volume, What: "existence"}
-	if mismatch.What == "name" {
-		c.What = "name"
+	if mismatch.What == "name" || mismatch.What == "base" {
+		c.What = mismatch.What
 	}
 	for i := range s.vols {
 		if v := s.vols[i].v; v.id == c.Volume {

@@ -118,7 +118,7 @@ func (tx *Tx) openBase(id wal.VolumeID) (*Volume, error) {
 	if err != nil || !ok {
 		return nil, fmt.Errorf("txn: open volume %s: %w", id, orMissing(err))
 	}
-	v := &Volume{tx: tx, id: id, base: base, volumeState: stateOf(base)}
+	v := &Volume{tx: tx, id: id, key: id, base: base, volumeState: stateOf(base)}
 	tx.vols = append(tx.vols, v)
 	return v, nil
 }
@@ -149,11 +149,17 @@ func (tx *Tx) CreateVolume(name string, o VolumeOptions) (*Volume, error) {
 	if err := tx.wantFree(name); err != nil {
 		return nil, err
 	}
+	return tx.create(name, o), nil
+}
+
+// create stages an empty volume.
+func (tx *Tx) create(name string, o VolumeOptions) *Volume {
 	v := &Volume{tx: tx, id: wal.VolumeID(tx.m.newUUID()), created: true}
+	v.key = v.id
 	v.attrs = wal.VolumeAttrs{Name: name, PageSize: o.PageSize, PageAlgo: wal.AlgoXXH3, Mode: wal.ModeLocal}
 	tx.vols = append(tx.vols, v)
 	tx.names[name] = v
-	return v, nil
+	return v
 }
 
 func (tx *Tx) wantFree(name string) error {
@@ -279,7 +285,7 @@ func (tx *Tx) expire(now time.Time) (expired bool) {
 // pagesFor is the stage of a volume's pages, made when needed.
 func (tx *Tx) pagesFor(v *Volume) *quarantine.Pages {
 	if v.pages == nil {
-		v.pages = tx.staging().Volume(v.id, v.attrs.PageSize)
+		v.pages = tx.staging().Volume(v.key, v.attrs.PageSize)
 	}
 	return v.pages
 }

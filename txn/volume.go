@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 
+	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/quarantine"
 	"github.com/quire-db/quire/wal"
@@ -19,7 +20,17 @@ type Volume struct {
 	base    pagestore.Volume
 	pages   *quarantine.Pages // nil until the first write
 	reads   readSet
+	tagRead map[wal.RefName]wal.LSN // tags that were looked up: when they changed last
+	views   map[wal.RefName]*Volume // what they point to, opened by At
+	listed  bool                    // all tags were
 	volumeState
+
+	// Of a state that a tag points to, and, when created, of the change of a tag.
+	ref  wal.RefName
+	drop bool // the change deletes the tag
+
+	from *apply.From  // of a fork or the change of a tag: where it begins
+	key  wal.VolumeID // under which its pages are staged
 }
 
 // volumeState is what a savepoint restores.
@@ -45,9 +56,13 @@ func (v *Volume) use() error {
 	if err := v.tx.use(); err != nil {
 		return err
 	}
-	if v.deleted {
+	switch {
+	case v.deleted:
 		v.tx.mu.Unlock()
 		return fmt.Errorf("%w: %q", ErrVolumeGone, v.attrs.Name)
+	case v.from != nil:
+		v.tx.mu.Unlock()
+		return fmt.Errorf("%w: %q", ErrNotYet, v.attrs.Name)
 	}
 	return nil
 }
@@ -55,6 +70,9 @@ func (v *Volume) use() error {
 func (v *Volume) useForWriting() error {
 	if v.tx.opts.ReadOnly {
 		return ErrReadOnly
+	}
+	if v.ref != "" {
+		return fmt.Errorf("%w: %q of volume %q", ErrTagged, v.ref, v.attrs.Name)
 	}
 	return v.use()
 }

@@ -91,6 +91,13 @@ func (s Sum) Minus(o Sum) Sum {
 // String is 32 hexadecimal digits, the high half first.
 func (s Sum) String() string { return fmt.Sprintf("%016x%016x", s.Hi, s.Lo) }
 
+// Hash is the page hash of which s is the sum.
+func (s Sum) Hash() (h PageHash) {
+	binary.LittleEndian.PutUint64(h[0:], s.Lo)
+	binary.LittleEndian.PutUint64(h[8:], s.Hi)
+	return h
+}
+
 func (h PageHash) sum() Sum {
 	return Sum{binary.LittleEndian.Uint64(h[0:]), binary.LittleEndian.Uint64(h[8:])}
 }

@@ -39,20 +39,23 @@ func (s *Snapshot) Check(visit func(Use) error, wrong func(error) error) (whole 
 	if err := c.tell(c.nodes()); err != nil || !c.whole {
 		return false, err // without its nodes the catalogue cannot be searched
 	}
-	var counts [3]uint64
-	for i, kind := range []struct {
+	var n recordCounts
+	for _, kind := range []struct {
 		prefix string
+		count  *uint64
 		check  func(key string, v catalogue.Value) error
-	}{{prefixName, c.name}, {prefixRef, c.ref}, {prefixLineage, c.lineage}} {
-		if counts[i], err = c.records(kind.prefix, kind.check); err != nil {
+	}{
+		{prefixName, &n.names, c.name}, {prefixRef, &n.refs, c.ref}, {prefixLineage, &n.lines, c.lineage},
+		{prefixTip, &n.tips, c.tip}, {prefixEnding, &n.ending, c.ending},
+	} {
+		if *kind.count, err = c.records(kind.prefix, kind.check); err != nil {
 			return false, err
 		}
 	}
-	requests, err := c.requests()
-	if err != nil {
+	if n.requests, err = c.requests(); err != nil {
 		return false, err
 	}
-	err = c.tell(c.counts(counts, requests))
+	err = c.tell(c.counts(n))
 	return c.whole, err
 }
 
@@ -61,6 +64,7 @@ type snapshotCheck struct {
 	visit func(Use) error
 	wrong func(error) error
 	whole bool
+	tips  tipCheck
 }
 
 // stop wraps errors of visit, which end the check; others say what is wrong.
@@ -121,6 +125,9 @@ func (c *snapshotCheck) name(name string, v catalogue.Value) error {
 }
 
 func (c *snapshotCheck) ref(key string, v catalogue.Value) error {
+	if len(key) > len(wal.VolumeID{}) {
+		return c.tag(key, v)
+	}
 	raw, ok := v.(catalogue.Raw)
 	if !ok || len(key) != len(wal.VolumeID{}) {
 		return badRecord("ref", fmt.Sprintf("its key is %x", key))
@@ -139,37 +146,37 @@ func (c *snapshotCheck) ref(key string, v catalogue.Value) error {
 	case ref.Seq == 0 || ref.Created == 0 || ref.Created > ref.Changed || ref.Changed > c.s.LSN():
 		return badRecord("ref", fmt.Sprintf("volume %s was made by entry %d and changed %d times, last by entry %d", id, ref.Created, ref.Seq, ref.Changed))
 	}
+	c.tips.current++
 	_, lin, _, err := lookupRef(c.s.store, c.s.cat, wal.Ref{Volume: id})
-	if err == nil && (lin.PageSize != ref.Attrs.PageSize || lin.Tip != ref.Changed) {
+	if err == nil && (lin.PageSize != ref.Attrs.PageSize || lin.Tip != ref.Changed || lin.Ended) {
 		err = badRecord("ref", fmt.Sprintf("volume %s and its lineage disagree about page size or tip", id))
 	}
 	return err
 }
 
-func (c *snapshotCheck) lineage(_ string, v catalogue.Value) error {
-	lin, err := liveLineage(v)
-	if err != nil {
-		return err
-	}
-	return pagetree.Check(lin.Tree, c.s.store.nodes, func(u pagetree.Use) error {
-		use := Use{Addr: u.Addr, Birth: u.Birth}
-		if u.Height == 0 {
-			use.PageSize, use.Page, use.Hash = lin.PageSize, u.Page, u.Hash
-		}
-		return c.visited(use)
-	})
+// recordCounts is how many records of each kind there are.
+type recordCounts struct {
+	names, refs, lines, tips, ending, requests uint64
 }
 
-// counts checks that there is nothing beside the names, refs and lineages of
-// the volumes, and so many records of requests.
-func (c *snapshotCheck) counts(found [3]uint64, requests uint64) error {
+// counts checks that the records of one kind are as many as those of others
+// say, and that there are no unknown ones.
+func (c *snapshotCheck) counts(n recordCounts) error {
 	says, err := volumeCount(c.s.store, c.s.cat)
 	if err != nil {
 		return err
 	}
-	if found != [3]uint64{says, says, says} {
-		return badRecord("volume count", fmt.Sprintf("it is %d, there are %d names, %d refs and %d lineages",
-			says, found[0], found[1], found[2]))
+	t := &c.tips
+	switch {
+	case n.names != says || t.current != says || t.lines != says:
+		return badRecord("volume count", fmt.Sprintf("it is %d, there are %d names, %d refs and %d lineages that have not ended",
+			says, n.names, t.current, t.lines))
+	case n.ending != t.unpinned:
+		return badRecord("tip", fmt.Sprintf("%d have no pins, and %d are listed", t.unpinned, n.ending))
+	case n.tips != t.met:
+		return badRecord("tip", fmt.Sprintf("there are %d, and %d belong to lineages", n.tips, t.met))
+	case t.pins != t.named:
+		return badRecord("tip", fmt.Sprintf("the pins of all (checksum %v) are not those of tags and origins (%v)", t.pins, t.named))
 	}
 	items := uint64(0)
 	for _, err := range c.s.cat.Scan(c.s.store.nodes, "", "") {
@@ -178,8 +185,9 @@ func (c *snapshotCheck) counts(found [3]uint64, requests uint64) error {
 		}
 		items++
 	}
-	if items > 3*says+1+requests {
-		return badRecord("unknown", fmt.Sprintf("there are %d records beside those of %d volumes and %d of requests", items-3*says-requests, says, requests))
+	known := n.names + n.refs + n.lines + n.tips + n.ending + n.requests
+	if items > known+1 { // the volume count
+		return badRecord("unknown", fmt.Sprintf("there are %d records beside the %d of volumes, refs, tips and requests", items-known, known))
 	}
 	return nil
 }

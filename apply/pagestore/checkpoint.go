@@ -116,6 +116,10 @@ func (s *Store) write(f *Frozen) error {
 	if err := f.deaths.walk(s.nodes); err != nil {
 		return err
 	}
+	if err := f.deaths.bury(s.nodes); err != nil {
+		return err
+	}
+	f.left = append(f.left, f.deaths.follow(f.births.moved)...)
 	return s.heap.Sync()
 }
 
@@ -141,24 +145,22 @@ func (s *Store) moveImages(f *Frozen) error {
 
 func (s *Store) moveAll(f *Frozen, t *taker, out *slotWriter) error {
 	buf := make([]byte, wal.MaxPageSize)
+	s.round++
 	for _, lin := range f.lineages {
 		class, image := heap.ClassFor(int(lin.PageSize)), buf[:lin.PageSize]
-		for p := range pagetree.LogPages(lin.Tree) {
-			slot, again := f.births.moved[p.Addr]
+		for p := range pagetree.LogPages(lin.Tree, s.round) {
+			if _, done := f.births.moved[p.Addr]; done {
+				continue // for another tip, or by an attempt whose writer is flushed by now
+			}
 			if err := s.ReadImage(p.Page, p.Entry, image); err != nil {
 				return err
 			}
-			if !again {
-				var err error
-				if slot, err = t.take(class); err != nil {
-					return err
-				}
+			slot, err := t.take(class)
+			if err != nil {
+				return err
 			}
 			if err := out.write(slot, image); err != nil {
-				if !again {
-					err = errors.Join(err, t.giveBack(s.heap, slot))
-				}
-				return err
+				return errors.Join(err, t.giveBack(s.heap, slot))
 			}
 			f.births.moved[p.Addr] = slot
 		}
@@ -193,8 +195,7 @@ func (d *Draft) Rebase(f *Frozen) error {
 		if !ok {
 			return v
 		}
-		r := lineageRecord{Origin: lin.Origin, Fork: lin.Fork, Tip: lin.Tip, PageSize: lin.PageSize}
-		r.Tree = pagetree.Rebase(lin.Tree, f.births.moved, trees)
+		r := lin.with(pagetree.Rebase(lin.Tree, f.births.moved, trees))
 		if r.Tree.Clean() {
 			r.written = r.Tree
 			return catalogue.Raw(r.Append(nil))

@@ -7,7 +7,6 @@ import (
 
 	"github.com/quire-db/quire/apply/pagestore/pagestoretest"
 	"github.com/quire-db/quire/internal/vfs"
-	"github.com/quire-db/quire/internal/vfs/crashfs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,11 +16,5 @@ func TestConformanceOS(t *testing.T) {
 }
 
 func TestConformanceCrashFS(t *testing.T) {
-	pagestoretest.Run(t, func(t testing.TB) (vfs.FS, string) {
-		disk := crashfs.New()
-		if err := disk.Mkdir("/store"); err != nil {
-			t.Fatal(err)
-		}
-		return disk, "/store"
-	})
+	pagestoretest.Run(t, memory)
 }

@@ -25,6 +25,9 @@ type Draft struct {
 	vols  map[wal.VolumeID]*DraftVolume // touched since the last Cut
 	names map[string]wal.VolumeID       // changed since the last Cut; zero for gone
 	count int64                         // volumes made less volumes deleted since the last Cut
+	tags  map[wal.Ref]*DraftTag         // touched since the last Cut
+	tips  map[tipID]*draftTip           // the same
+	lines map[LineageID]*lineageRecord  // ended since the last Cut; nil for gone
 
 	requests draftRequests
 
@@ -45,6 +48,7 @@ type DraftVolume struct {
 	died   func(node.Dead)
 	loaded bool // its tree's nodes may be the draft's
 	dirty  bool // its records changed
+	gone   goneVolume
 }
 
 // Volume finds a volume, or the place of one that does not exist yet.
@@ -56,13 +60,19 @@ func (d *Draft) Volume(id wal.VolumeID) (*DraftVolume, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &DraftVolume{ID: id, Exists: ok, draft: d, ref: ref}
-	v.died = func(x node.Dead) { d.deaths.add(x, v.ref.Attrs.PageSize) }
+	v := d.place(id)
+	v.Exists, v.ref = ok, ref
 	if ok {
 		v.lin = lin.unwritten()
 	}
 	d.vols[id] = v
 	return v, nil
+}
+
+func (d *Draft) place(id wal.VolumeID) *DraftVolume {
+	v := &DraftVolume{ID: id, draft: d}
+	v.died = func(x node.Dead) { d.deaths.add(x, v.ref.Attrs.PageSize) }
+	return v
 }
 
 // VolumeID finds the volume that has a name.
@@ -121,11 +131,11 @@ func (v *DraftVolume) Load(pages iter.Seq[uint64], size uint64) error {
 	return e.Load(&v.lin.Tree, func(yield func(uint64) bool) { yield(size) })
 }
 
-// Create makes the volume, empty.
+// Create makes the volume, with the content that ForkFrom gave it.
 func (v *DraftVolume) Create(lsn wal.LSN, section uint32, a wal.VolumeAttrs) {
 	v.Exists = true
 	v.ref = refRecord{Lineage: LineageID{lsn, section}, Created: lsn, Attrs: a}
-	v.lin = lineageRecord{PageSize: a.PageSize}
+	v.lin.PageSize = a.PageSize
 	v.draft.names[a.Name] = v.ID
 	v.draft.count++
 }
@@ -141,10 +151,12 @@ func (v *DraftVolume) Rename(name string) {
 	v.ref.Attrs.Name = name
 }
 
-// Delete drops the volume with all its pages.
+// Delete drops the volume with all its pages and tags; LoadDelete has been
+// called. What tags of others and forks keep stays.
 func (v *DraftVolume) Delete(lsn wal.LSN) {
 	e := v.edit(lsn)
 	e.End(&v.lin.Tree)
+	v.endLine()
 	v.draft.names[v.ref.Attrs.Name] = wal.VolumeID{}
 	v.draft.count--
 	v.Exists = false
@@ -185,7 +197,7 @@ func (d *Draft) Died(lsn wal.LSN, e heap.Extent) { d.deaths.addRun(deadRun{e, ls
 
 // edit changes the volume's tree on behalf of entry lsn.
 func (v *DraftVolume) edit(lsn wal.LSN) pagetree.Edit {
-	return pagetree.Edit{Epoch: v.draft.epoch, LSN: lsn, Source: v.draft.store.nodes, Dead: v.died}
+	return pagetree.Edit{Epoch: v.draft.epoch, LSN: lsn, Origin: v.lin.After, Source: v.draft.store.nodes, Dead: v.died}
 }
 
 // died hears of nodes; they are never in the log.
@@ -214,6 +226,9 @@ func (d *Draft) flush() error {
 		if err := v.flush(e); err != nil {
 			return err
 		}
+	}
+	if err := d.flushTips(e); err != nil {
+		return err
 	}
 	if err := d.flushCount(e); err != nil {
 		return err
@@ -251,13 +266,10 @@ func (v *DraftVolume) flush(e catalogue.Edit) error {
 	cat := &v.draft.cat
 	ref := wal.Ref{Volume: v.ID}
 	switch {
-	case !v.dirty && !v.loaded: // only looked at
+	case !v.dirty && !(v.loaded && v.Exists): // only looked at
 		return nil
 	case !v.Exists:
-		if _, err := e.Delete(cat, refKey(ref)); err != nil {
-			return err
-		}
-		_, err := e.Delete(cat, lineageKey(v.ref.Lineage))
+		_, err := e.Delete(cat, refKey(ref))
 		return err
 	}
 	if v.dirty {

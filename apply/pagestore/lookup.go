@@ -2,6 +2,7 @@ package pagestore
 
 import (
 	"encoding/binary"
+	"iter"
 
 	"github.com/quire-db/quire/apply/pagestore/catalogue"
 	"github.com/quire-db/quire/wal"
@@ -70,4 +71,50 @@ func volumeCount(s *Store, c catalogue.Catalogue) (uint64, error) {
 		return 0, badRecord("volume count", "it is not 8 bytes")
 	}
 	return binary.LittleEndian.Uint64(b), nil
+}
+
+// lookupTip finds a kept tip.
+func lookupTip(s *Store, c catalogue.Catalogue, id tipID) (*lineageRecord, bool, error) {
+	return getLineageAt(s, c, id.key(prefixTip))
+}
+
+func getLineageAt(s *Store, c catalogue.Catalogue, key string) (*lineageRecord, bool, error) {
+	v, ok, err := c.Get(s.nodes, key)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	l, err := liveLineage(v)
+	return l, err == nil, err
+}
+
+func lookupTag(s *Store, c catalogue.Catalogue, r wal.Ref) (tagRecord, bool, error) {
+	v, ok, err := c.Get(s.nodes, refKey(r))
+	if err != nil || !ok {
+		return tagRecord{}, false, err
+	}
+	t, err := decodeTag(v)
+	return t, err == nil, err
+}
+
+// namedTag is a tag met by scanTags.
+type namedTag struct {
+	wal.Ref
+	tagRecord
+}
+
+// scanTags yields the tags of a volume by name.
+func scanTags(s *Store, c catalogue.Catalogue, id wal.VolumeID) iter.Seq2[namedTag, error] {
+	return func(yield func(namedTag, error) bool) {
+		first := refKey(wal.Ref{Volume: id})
+		for it, err := range c.Scan(s.nodes, first+"\x00", first+"\xff") {
+			t := namedTag{Ref: wal.Ref{Volume: id}}
+			if err == nil {
+				t.Name = wal.RefName(it.Key[len(first):])
+				t.tagRecord, err = decodeTag(it.Value)
+			}
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
 }

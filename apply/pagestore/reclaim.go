@@ -29,6 +29,7 @@ func (b *births) extents() []heap.Extent {
 type deaths struct {
 	runs     []deadRun
 	subtrees []node.Dead // not walked yet
+	burials  []burial    // tips taken out of their chains, not walked yet
 	inLog    []deadImage // in the log; a checkpoint may have moved them to slots
 }
 
@@ -88,6 +89,7 @@ func (d *deaths) follow(moved pagetree.Moved) (left []deadImage) {
 func (d *deaths) before(e deaths) {
 	d.runs = append(e.runs, d.runs...)
 	d.subtrees = append(e.subtrees, d.subtrees...)
+	d.burials = append(e.burials, d.burials...)
 	d.inLog = append(e.inLog, d.inLog...)
 }
 

@@ -14,8 +14,11 @@ import (
 //
 //	key                            value
 //	"n" name                       volume UUID, 16 bytes
-//	"r" volume UUID, ref name      ref record
+//	"r" volume UUID, ""            ref record: the volume's current tip
+//	"r" volume UUID, ref name      tag record
 //	"l" LSN u64, section u32       lineage record
+//	"t" lineage, tip LSN u64       tip record: a tip that tags and forks keep
+//	"e" lineage, tip LSN u64       nothing: that tip has no pins left, and waits for the sweep
 //	"v"                            number of volumes, u64
 //
 // Ref record:
@@ -32,15 +35,29 @@ import (
 //	43      1     length of the name
 //	44      ..    name
 //
-// Lineage record:
+// Tag record:
 //
 //	offset  size  field
 //	0       1     version, 1
-//	1       12    origin lineage, zero for none
-//	13      8     fork LSN: slots born at or before it belong to the origin
-//	21      8     LSN of the newest tip
-//	29      4     page size in bytes
-//	33      ..    root, as package pagetree encodes it
+//	1       12    lineage: LSN u64, section u32
+//	13      8     LSN of the tip
+//	21      8     seq: changes of this ref, dense from 1
+//	29      8     LSN of the last change
+//	37      8     LSN of the creation
+//
+// Lineage and tip record:
+//
+//	offset  size  field
+//	0       1     version, 1
+//	1       1     1 when the lineage has ended: it has no current tip
+//	2       12    origin lineage, zero for none, and always in a tip record
+//	14      8     LSN of the origin's tip
+//	22      8     fork LSN: what is born at or before it belongs to the origin
+//	30      8     after: what is born at or before it belongs to the kept tip before this one
+//	38      8     LSN of the tip
+//	46      4     pins: tags and forks that name the tip; zero in a lineage record
+//	50      4     page size in bytes
+//	54      ..    root, as package pagetree encodes it; empty when the lineage has ended
 //
 // A record is valid if and only if its version is 1, its length is exactly
 // what its fields say and its page size is valid. Another version is refused
@@ -53,6 +70,8 @@ const (
 	prefixName    = "n"
 	prefixRef     = "r"
 	prefixLineage = "l"
+	prefixTip     = "t"
+	prefixEnding  = "e"
 )
 
 // LineageID names one line of tips: the entry that began it and the section
@@ -66,12 +85,36 @@ func nameKey(name string) string { return prefixName + name }
 
 func refKey(r wal.Ref) string { return prefixRef + string(r.Volume[:]) + string(r.Name) }
 
-func lineageKey(id LineageID) string {
-	var k [13]byte
-	k[0] = prefixLineage[0]
-	binary.BigEndian.PutUint64(k[1:], uint64(id.LSN))
-	binary.BigEndian.PutUint32(k[9:], id.Section)
-	return string(k[:])
+func (id LineageID) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(id.LSN))
+	return binary.BigEndian.AppendUint32(dst, id.Section)
+}
+
+func lineageKey(id LineageID) string { return string(id.append([]byte(prefixLineage))) }
+
+// tipID names one tip of a lineage.
+type tipID struct {
+	Lineage LineageID
+	Tip     wal.LSN
+}
+
+const tipIDSize = 20
+
+// lastTip is above the LSN of any tip.
+const lastTip = ^wal.LSN(0)
+
+func (id tipID) key(prefix string) string {
+	return string(binary.BigEndian.AppendUint64(id.Lineage.append([]byte(prefix)), uint64(id.Tip)))
+}
+
+// parseTipID takes a key without its prefix.
+func parseTipID(k string) (tipID, error) {
+	if len(k) != tipIDSize {
+		return tipID{}, badRecord("tip", fmt.Sprintf("its key is %x", k))
+	}
+	b := []byte(k)
+	id := LineageID{wal.LSN(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:])}
+	return tipID{id, wal.LSN(binary.BigEndian.Uint64(b[12:]))}, nil
 }
 
 // refRecord is what the catalogue keeps for a ref.
@@ -121,26 +164,72 @@ func decodeRef(b []byte) (refRecord, error) {
 	return r, nil
 }
 
-// lineageRecord is a lineage and its newest tip. It is put into the catalogue
-// as it is, live, and encoded when a checkpoint has given its root a slot.
-type lineageRecord struct {
-	Origin LineageID
-	Fork   wal.LSN
-	Tip    wal.LSN
-	Tree   pagetree.Tree
+// tagRecord is what the catalogue keeps for a named ref.
+type tagRecord struct {
+	At      tipID
+	Seq     uint64
+	Changed wal.LSN
+	Created wal.LSN
+}
 
+const tagRecordSize = 45
+
+func (r tagRecord) encode() catalogue.Raw {
+	b := make([]byte, tagRecordSize)
+	b[0] = recordVersion
+	putLineage(b[1:], r.At.Lineage)
+	binary.LittleEndian.PutUint64(b[13:], uint64(r.At.Tip))
+	binary.LittleEndian.PutUint64(b[21:], r.Seq)
+	binary.LittleEndian.PutUint64(b[29:], uint64(r.Changed))
+	binary.LittleEndian.PutUint64(b[37:], uint64(r.Created))
+	return b
+}
+
+func decodeTag(v catalogue.Value) (tagRecord, error) {
+	b, ok := v.(catalogue.Raw)
+	if !ok {
+		return tagRecord{}, badRecord("tag", "it is a lineage")
+	}
+	if err := checkRecord(b, tagRecordSize, "tag"); err != nil {
+		return tagRecord{}, err
+	}
+	if len(b) != tagRecordSize {
+		return tagRecord{}, badRecord("tag", "it is too long")
+	}
+	return tagRecord{
+		At:      tipID{getLineage(b[1:]), wal.LSN(binary.LittleEndian.Uint64(b[13:]))},
+		Seq:     binary.LittleEndian.Uint64(b[21:]),
+		Changed: wal.LSN(binary.LittleEndian.Uint64(b[29:])),
+		Created: wal.LSN(binary.LittleEndian.Uint64(b[37:])),
+	}, nil
+}
+
+// lineageRecord is a lineage with its current tip, or one kept tip of a lineage.
+// It is put into the catalogue as it is, live, and encoded when a checkpoint has
+// given its root a slot.
+type lineageRecord struct {
+	Ended    bool
+	Origin   tipID
+	Fork     wal.LSN
+	After    wal.LSN
+	Tip      wal.LSN
+	Pins     uint32
 	PageSize uint32
+	Tree     pagetree.Tree
 
 	written pagetree.Tree // Tree by its slots; set by the checkpoint that wrote it
 }
 
 // unwritten is a copy to be changed. It leaves out what a checkpoint may be
 // setting at the moment.
-func (l *lineageRecord) unwritten() lineageRecord {
-	return lineageRecord{Origin: l.Origin, Fork: l.Fork, Tip: l.Tip, Tree: l.Tree, PageSize: l.PageSize}
+func (l *lineageRecord) unwritten() lineageRecord { return l.with(l.Tree) }
+
+// with is a copy of the record for a newer form of its tree.
+func (l *lineageRecord) with(t pagetree.Tree) lineageRecord {
+	return lineageRecord{Ended: l.Ended, Origin: l.Origin, Fork: l.Fork, After: l.After, Tip: l.Tip, Pins: l.Pins, PageSize: l.PageSize, Tree: t}
 }
 
-const lineageRecordFixed = 33
+const lineageRecordFixed = 54
 
 // Size is the encoded length in bytes; it does not depend on the tree.
 func (l *lineageRecord) Size() int { return lineageRecordFixed + pagetree.RootSize }
@@ -149,10 +238,16 @@ func (l *lineageRecord) Size() int { return lineageRecordFixed + pagetree.RootSi
 func (l *lineageRecord) Append(dst []byte) []byte {
 	var b [lineageRecordFixed]byte
 	b[0] = recordVersion
-	putLineage(b[1:], l.Origin)
-	binary.LittleEndian.PutUint64(b[13:], uint64(l.Fork))
-	binary.LittleEndian.PutUint64(b[21:], uint64(l.Tip))
-	binary.LittleEndian.PutUint32(b[29:], l.PageSize)
+	if l.Ended {
+		b[1] = 1
+	}
+	putLineage(b[2:], l.Origin.Lineage)
+	binary.LittleEndian.PutUint64(b[14:], uint64(l.Origin.Tip))
+	binary.LittleEndian.PutUint64(b[22:], uint64(l.Fork))
+	binary.LittleEndian.PutUint64(b[30:], uint64(l.After))
+	binary.LittleEndian.PutUint64(b[38:], uint64(l.Tip))
+	binary.LittleEndian.PutUint32(b[46:], l.Pins)
+	binary.LittleEndian.PutUint32(b[50:], l.PageSize)
 	return l.written.AppendRoot(append(dst, b[:]...))
 }
 
@@ -165,14 +260,17 @@ func decodeLineage(b []byte) (*lineageRecord, error) {
 		return nil, badRecord("lineage", err.Error())
 	}
 	l := &lineageRecord{
-		Origin:   getLineage(b[1:]),
-		Fork:     wal.LSN(binary.LittleEndian.Uint64(b[13:])),
-		Tip:      wal.LSN(binary.LittleEndian.Uint64(b[21:])),
-		PageSize: binary.LittleEndian.Uint32(b[29:]),
+		Ended:    b[1] == 1,
+		Origin:   tipID{getLineage(b[2:]), wal.LSN(binary.LittleEndian.Uint64(b[14:]))},
+		Fork:     wal.LSN(binary.LittleEndian.Uint64(b[22:])),
+		After:    wal.LSN(binary.LittleEndian.Uint64(b[30:])),
+		Tip:      wal.LSN(binary.LittleEndian.Uint64(b[38:])),
+		Pins:     binary.LittleEndian.Uint32(b[46:]),
+		PageSize: binary.LittleEndian.Uint32(b[50:]),
 		Tree:     tree,
 		written:  tree,
 	}
-	if len(b) != l.Size() || !wal.ValidPageSize(l.PageSize) {
+	if len(b) != l.Size() || b[1] > 1 || !wal.ValidPageSize(l.PageSize) {
 		return nil, badRecord("lineage", "its lengths disagree")
 	}
 	return l, nil

@@ -38,8 +38,10 @@ type Volume struct {
 	ID      wal.VolumeID
 	Attrs   wal.VolumeAttrs
 	Seq     uint64  // changes of the current ref, dense from 1
-	Changed wal.LSN // the entry that made the current tip
+	Tip     wal.LSN // the entry that made the tip
+	Changed wal.LSN // the entry that set the ref: that of the tip, but for tags
 	Created wal.LSN
+	Lineage LineageID
 	Tree    pagetree.Tree
 
 	snap *Snapshot
@@ -68,8 +70,8 @@ func (s *Snapshot) Volume(id wal.VolumeID) (Volume, bool, error) {
 
 func (s *Snapshot) volume(id wal.VolumeID, ref refRecord, lin *lineageRecord) Volume {
 	return Volume{
-		ID: id, Attrs: ref.Attrs, Seq: ref.Seq, Changed: ref.Changed, Created: ref.Created,
-		Tree: lin.Tree, snap: s,
+		ID: id, Attrs: ref.Attrs, Seq: ref.Seq, Tip: ref.Changed, Changed: ref.Changed, Created: ref.Created,
+		Lineage: ref.Lineage, Tree: lin.Tree, snap: s,
 	}
 }
 

@@ -35,6 +35,7 @@ type Store struct {
 	logs  logFiles
 	holds holds
 	limbo limbo
+	round uint64 // of moving images from the log; the checkpointer's
 
 	man      *manifest.Manifest // nil when read-only
 	editing  sync.Mutex         // one edit at a time: it is computed from the facts before
@@ -81,6 +82,7 @@ func Open(o Options) (*Store, *Draft, error) {
 		},
 		store: s, epoch: 1, cat: catalogue.FromRoot(c.Root),
 		vols: map[wal.VolumeID]*DraftVolume{}, names: map[string]wal.VolumeID{},
+		tags: map[wal.Ref]*DraftTag{}, tips: map[tipID]*draftTip{}, lines: map[LineageID]*lineageRecord{},
 	}
 	s.holds.publish(&Snapshot{Head: d.Head, store: s, cat: d.cat})
 	return s, d, nil

@@ -15,12 +15,31 @@ import (
 type change struct {
 	*rig
 	lsn     wal.LSN
-	state   state // after it
-	used    map[wal.VolumeID]bool
+	state   state                 // after it
+	used    map[wal.VolumeID]bool // whose pages or tags change
+	set     map[wal.Ref]bool      // by this transaction
+	bases   map[wal.Ref]bool      // from which it begins something
 	changes []apply.Change
 	sizes   []uint64
 	images  [][]byte // in the order of the body
 	bytes   uint64
+}
+
+func (c *change) commit() {
+	c.t.Helper()
+	plan, err := apply.Prepare(c.d, c.lsn, c.changes)
+	must(c.t, err)
+	body := c.place()
+	for i, res := range plan.Apply(body.Addr) {
+		if ch := c.changes[i]; !ch.Delete && res.After.Pages != c.sizes[i] {
+			c.t.Fatalf("LSN %d: volume %s, ref %q has %d pages, want %d", c.lsn, ch.Volume, ch.Name, res.After.Pages, c.sizes[i])
+		}
+	}
+	c.d.Born(body.Extents...)
+	hash := wal.Hash{}
+	binary.LittleEndian.PutUint64(hash[:], uint64(c.lsn))
+	c.d.Advance(&wal.Entry{Timeline: wal.TimelineID{2}, Epoch: 1, First: c.lsn, Last: c.lsn, Time: int64(c.lsn)}, hash)
+	c.now = c.state
 }
 
 var names = []string{"a", "b", "c", "d"}
@@ -30,6 +49,7 @@ func (c *change) add() {
 	name := names[c.rng.IntN(len(names))]
 	v, exists := c.state[name]
 	switch {
+	case c.rng.IntN(4) == 0 && c.branch(name):
 	case exists && c.used[v.id]:
 	case !exists:
 		c.create(name)
@@ -37,7 +57,7 @@ func (c *change) add() {
 		c.used[v.id] = true
 		delete(c.state, name)
 		c.push(apply.Change{Volume: v.id, Delete: true}, 0)
-	default:
+	case !c.bases[wal.Ref{Volume: v.id}]:
 		c.edit(name, v, nil)
 	}
 }
@@ -46,19 +66,28 @@ func (c *change) create(name string) {
 	var id wal.VolumeID
 	c.value++
 	binary.BigEndian.PutUint64(id[:], c.value)
-	v := volume{id: id, pageSize: []int{512, 1024, 4096}[c.rng.IntN(3)], pages: map[uint64]uint64{}}
+	v := volume{id: id, pageSize: []int{512, 1024, 4096}[c.rng.IntN(3)], pages: map[uint64]uint64{}, tags: map[string]volume{}}
 	c.edit(name, v, &wal.VolumeAttrs{Name: name, PageSize: uint32(v.pageSize), PageAlgo: wal.AlgoXXH3, Mode: wal.ModeLocal})
 }
 
 // edit cuts, discards and writes pages, and may rename.
 func (c *change) edit(name string, v volume, create *wal.VolumeAttrs) {
 	c.used[v.id] = true
-	ch := apply.Change{Volume: v.id, Create: create != nil, Attrs: create, Cut: apply.NoCut}
+	c.set[wal.Ref{Volume: v.id}] = true
+	ch := apply.Change{Volume: v.id, Create: create != nil, Attrs: create}
 	if to := names[c.rng.IntN(len(names))]; create == nil && c.rng.IntN(10) == 0 && c.state[to].id == (wal.VolumeID{}) && c.now[to].id == (wal.VolumeID{}) {
 		delete(c.state, name)
 		name = to
 		ch.Attrs = &wal.VolumeAttrs{Name: to, PageSize: uint32(v.pageSize), PageAlgo: wal.AlgoXXH3, Mode: wal.ModeLocal}
 	}
+	v = c.pagesOf(&ch, v)
+	c.state[name] = v
+	c.push(ch, v.size)
+}
+
+// pagesOf makes random changes of pages, and says what is there then.
+func (c *change) pagesOf(ch *apply.Change, v volume) volume {
+	ch.Cut = apply.NoCut
 	if c.rng.IntN(6) == 0 {
 		ch.Cut = c.page()
 		maps.DeleteFunc(v.pages, func(no, _ uint64) bool { return no >= ch.Cut })
@@ -97,8 +126,82 @@ func (c *change) edit(name string, v volume, create *wal.VolumeAttrs) {
 		c.bytes += uint64(len(p))
 	}
 	ch.Images, ch.Len = slices.Values(images), len(images)
+	return v
+}
+
+// branch forks a volume, or sets or drops a tag of the one with that name, and
+// reports whether it did.
+func (c *change) branch(name string) bool {
+	v, exists := c.state[name]
+	base, ref, ok := c.base()
+	tag := []string{"x", "y", "z"}[c.rng.IntN(3)]
+	switch {
+	case !exists:
+		return ok && c.fork(name, base, ref)
+	case c.used[v.id] && !c.set[wal.Ref{Volume: v.id}] || c.now[name].id != v.id:
+		return false // deleted, or new
+	}
+	to := wal.Ref{Volume: v.id, Name: wal.RefName(tag)}
+	if c.set[to] || c.bases[to] {
+		return false
+	}
+	if _, set := v.tags[tag]; set && c.rng.IntN(2) == 0 {
+		c.set[to] = true
+		delete(v.tags, tag)
+		c.push(apply.Change{Volume: v.id, Name: to.Name, Delete: true}, 0)
+		c.used[v.id] = true
+		return true
+	}
+	if !ok || base.pageSize != v.pageSize {
+		return false
+	}
+	c.set[to], c.bases[ref], c.used[v.id] = true, true, true
+	ch := apply.Change{Volume: v.id, Name: to.Name, From: &apply.From{Ref: ref}}
+	kept := c.begin(&ch, base)
+	v.tags[tag] = kept
+	c.push(ch, kept.size)
+	return true
+}
+
+// base is a tip as it was before the transaction, and a ref that points to it.
+func (c *change) base() (volume, wal.Ref, bool) {
+	if len(c.now) == 0 {
+		return volume{}, wal.Ref{}, false
+	}
+	all := slices.Sorted(maps.Keys(c.now))
+	v := c.now[all[c.rng.IntN(len(all))]]
+	ref := wal.Ref{Volume: v.id}
+	if tags := slices.Sorted(maps.Keys(v.tags)); len(tags) > 0 && c.rng.IntN(2) == 0 {
+		ref.Name = wal.RefName(tags[c.rng.IntN(len(tags))])
+		size := v.pageSize
+		v = v.tags[string(ref.Name)]
+		v.pageSize = size
+	}
+	return v, ref, !c.set[ref]
+}
+
+func (c *change) fork(name string, base volume, ref wal.Ref) bool {
+	var id wal.VolumeID
+	c.value++
+	binary.BigEndian.PutUint64(id[:], c.value)
+	attrs := &wal.VolumeAttrs{Name: name, PageSize: uint32(base.pageSize), PageAlgo: wal.AlgoXXH3, Mode: wal.ModeLocal}
+	ch := apply.Change{Volume: id, Create: true, Attrs: attrs, From: &apply.From{Ref: ref}}
+	v := c.begin(&ch, base)
+	v.id, v.tags = id, map[string]volume{}
+	c.used[id], c.bases[ref], c.set[wal.Ref{Volume: id}] = true, true, true
 	c.state[name] = v
 	c.push(ch, v.size)
+	return true
+}
+
+// begin is the base, or now and then the base with changes.
+func (c *change) begin(ch *apply.Change, base volume) volume {
+	base.pages, base.tags = maps.Clone(base.pages), nil
+	if c.rng.IntN(3) == 0 {
+		return c.pagesOf(ch, base)
+	}
+	ch.Cut, ch.Images = apply.NoCut, func(func(apply.Image) bool) {}
+	return base
 }
 
 func (c *change) push(ch apply.Change, size uint64) {

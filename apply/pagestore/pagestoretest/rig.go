@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/heap"
@@ -31,12 +30,13 @@ type volume struct {
 	pageSize int
 	size     uint64
 	pages    map[uint64]uint64 // values
+	tags     map[string]volume // what they keep: never changed
 }
 
 func (s state) clone() state {
 	c := state{}
 	for name, v := range s {
-		v.pages = maps.Clone(v.pages)
+		v.pages, v.tags = maps.Clone(v.pages), maps.Clone(v.tags)
 		c[name] = v
 	}
 	return c
@@ -126,26 +126,18 @@ func (r *rig) newLog() {
 // commit applies one transaction of random changes to up to three volumes.
 func (r *rig) commit() {
 	r.t.Helper()
-	tx := &change{rig: r, lsn: r.d.Head.LSN + 1, state: r.now.clone(), used: map[wal.VolumeID]bool{}}
+	tx := r.begin()
 	for range 1 + r.rng.IntN(3) {
 		tx.add()
 	}
-	if len(tx.changes) == 0 {
-		return
+	if len(tx.changes) > 0 {
+		tx.commit()
 	}
-	plan, err := apply.Prepare(r.d, tx.lsn, tx.changes)
-	must(r.t, err)
-	body := tx.place()
-	for i, res := range plan.Apply(body.Addr) {
-		if c := tx.changes[i]; !c.Delete && res.After.Pages != tx.sizes[i] {
-			r.t.Fatalf("LSN %d: volume %s has %d pages, want %d", tx.lsn, c.Volume, res.After.Pages, tx.sizes[i])
-		}
-	}
-	r.d.Born(body.Extents...)
-	hash := wal.Hash{}
-	binary.LittleEndian.PutUint64(hash[:], uint64(tx.lsn))
-	r.d.Advance(&wal.Entry{Timeline: wal.TimelineID{2}, Epoch: 1, First: tx.lsn, Last: tx.lsn, Time: int64(tx.lsn)}, hash)
-	r.now = tx.state
+}
+
+func (r *rig) begin() *change {
+	return &change{rig: r, lsn: r.d.Head.LSN + 1, state: r.now.clone(),
+		used: map[wal.VolumeID]bool{}, set: map[wal.Ref]bool{}, bases: map[wal.Ref]bool{}}
 }
 
 // publish ends the group.
@@ -177,6 +169,9 @@ func (r *rig) checkpoint(meanwhile func()) error {
 	r.newLog()
 	if err := r.s.Reserve(); err != nil {
 		return err
+	}
+	if _, err := r.d.Sweep(); err != nil {
+		r.t.Fatal(err)
 	}
 	f, err := r.d.Freeze(r.publish())
 	if err != nil {
@@ -228,6 +223,24 @@ func (r *rig) same(snap *pagestore.Snapshot, want state) {
 			r.t.Fatalf("LSN %d: volume %q is %s of %d pages, want %s of %d", snap.LSN(), v.Attrs.Name, v.ID, v.Tree.Pages(), m.id, m.size)
 		}
 		r.samePages(snap, v, m)
+		r.sameTags(snap, v, m)
+	}
+}
+
+func (r *rig) sameTags(snap *pagestore.Snapshot, v pagestore.Volume, m volume) {
+	r.t.Helper()
+	n := 0
+	for tag, err := range snap.Tags(v.ID) {
+		must(r.t, err)
+		kept, ok := m.tags[string(tag.Name)]
+		if !ok || tag.Tree.Pages() != kept.size {
+			r.t.Fatalf("LSN %d: tag %q of %q has %d pages, want %d", snap.LSN(), tag.Name, v.Attrs.Name, tag.Tree.Pages(), kept.size)
+		}
+		r.samePages(snap, tag.Volume, kept)
+		n++
+	}
+	if n != len(m.tags) {
+		r.t.Fatalf("LSN %d: %q has %d tags, want %d", snap.LSN(), v.Attrs.Name, n, len(m.tags))
 	}
 }
 

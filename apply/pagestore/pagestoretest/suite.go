@@ -2,9 +2,12 @@ package pagestoretest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 
+	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/internal/vfs"
 )
 
@@ -47,9 +50,41 @@ func (r *rig) busy() {
 	}
 }
 
+// History runs one short history of everything, and compares heap and trees at
+// its end: once all is let go, nothing is left.
+func History(t testing.TB, seed uint64, fresh func(testing.TB) (vfs.FS, string)) {
+	disk, dir := fresh(t)
+	r := newRig(t, seed, disk, dir)
+	r.anything(25)
+	r.noLeak()
+	r.dropAll()
+	r.noLeak()
+	r.check()
+}
+
+// dropAll deletes all volumes, one a transaction.
+func (r *rig) dropAll() {
+	for _, name := range slices.Sorted(maps.Keys(r.now)) {
+		tx := r.begin()
+		v := tx.state[name]
+		delete(tx.state, name)
+		tx.push(apply.Change{Volume: v.id, Delete: true}, 0)
+		tx.commit()
+	}
+}
+
 // history does everything in any order.
 func history(r *rig) {
-	for range 150 {
+	r.anything(150)
+	r.check()
+	r.noLeak()
+	must(r.t, r.s.Close())
+	r.open()
+	r.check()
+}
+
+func (r *rig) anything(steps int) {
+	for range steps {
 		switch n := r.rng.IntN(20); {
 		case n < 10:
 			r.commit()
@@ -69,11 +104,6 @@ func history(r *rig) {
 			r.check()
 		}
 	}
-	r.check()
-	r.noLeak()
-	must(r.t, r.s.Close())
-	r.open()
-	r.check()
 }
 
 // heldSnapshot reads one snapshot for as long as everything in it is replaced,

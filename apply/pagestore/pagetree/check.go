@@ -24,9 +24,20 @@ type Use struct {
 // with an error. Whether images hash to what the tree says is the caller's to
 // check. Violations are *wal.CorruptError.
 func Check(t Tree, src node.Source, visit func(Use) error) error {
-	c := checker{src: src, pages: t.pages, visit: visit}
+	return CheckAfter(t, Tree{}, 0, src, visit)
+}
+
+// CheckAfter is Check of a tip that follows another, base, which has been
+// checked: what is not younger than after must be base's, in the same place and
+// slot, and is not read again. visit hears of what is younger.
+func CheckAfter(t, base Tree, after wal.LSN, src node.Source, visit func(Use) error) error {
+	c := checker{src: src, pages: t.pages, after: after, visit: visit}
 	if h := t.Height(); h > 0 && t.root.knot != nil {
-		return c.node(t.root, h, 0)
+		on, err := c.lower(base.side(), h)
+		if err != nil {
+			return err
+		}
+		return c.node(t.root, h, 0, on)
 	}
 	if (t.only.Addr != 0) != (t.root.count == 1) || t.root.sum != sumOf(t.only) {
 		return corrupt(node.Ref{}, "a tree of at most one page has another count or sum")
@@ -34,7 +45,11 @@ func Check(t Tree, src node.Source, visit func(Use) error) error {
 	if t.only.Addr == 0 {
 		return nil
 	}
-	return visit(Use{Addr: t.only.Addr, Birth: t.only.Birth, Hash: t.only.Hash})
+	on, err := c.lower(base.side(), 0)
+	if err != nil {
+		return err
+	}
+	return c.page(0, t.only, on, node.Ref{})
 }
 
 func sumOf(e Entry) wal.Sum {
@@ -47,39 +62,70 @@ func sumOf(e Entry) wal.Sum {
 type checker struct {
 	src   node.Source
 	pages uint64
+	after wal.LSN
 	visit func(Use) error
 }
 
-func (c *checker) node(l link, h int, base uint64) error {
+// lower is the leftmost part, of height h, of a tree that may be higher.
+func (c *checker) lower(s side, h int) (side, error) {
+	for s.height > h {
+		b, err := s.load(c.src, s.height)
+		if err != nil {
+			return side{}, err
+		}
+		s = s.at(b, 0, s.height)
+	}
+	return s, nil
+}
+
+// node verifies the node of height h at l, beside what base has in its place.
+func (c *checker) node(l link, h int, first uint64, on side) error {
 	ref := node.Ref{Slot: heap.Slot(l.knot.slot.Load()), Birth: l.knot.birth}
 	if l.knot.body == nil {
 		ref.Check = l.knot.check
+	}
+	if c.after != 0 && ref.Birth <= c.after {
+		if !(side{link: l, height: h}).shares(on) || l.sum != on.sum || l.count != on.count {
+			return corrupt(ref, "it is older than the tip it is reached by, and not that of the tip before")
+		}
+		return nil
 	}
 	b, err := l.knot.load(c.src, h)
 	if err != nil {
 		return err
 	}
-	use := Use{Page: base, Height: h, Addr: uint64(ref.Slot), Birth: ref.Birth, Hash: ref.Check, Class: heap.ClassFor(b.size())}
+	use := Use{Page: first, Height: h, Addr: uint64(ref.Slot), Birth: ref.Birth, Hash: ref.Check, Class: heap.ClassFor(b.size())}
 	if err := c.visit(use); err != nil {
 		return err
 	}
-	var found link
-	for place, pos := range b.places {
-		first := base + uint64(place)*span(h-1)
-		below, err := c.place(b, pos, h, first, ref)
-		if err != nil {
-			return err
-		}
-		found.add(below.sum, below.count)
+	below, err := c.below(b, h, first, ref, on)
+	if err != nil {
+		return err
 	}
-	if found.sum != l.sum || found.count != l.count {
-		return corrupt(ref, fmt.Sprintf("%d pages with sum %v below, its parent says %d with %v", found.count, found.sum, l.count, l.sum))
+	if below.sum != l.sum || below.count != l.count {
+		return corrupt(ref, fmt.Sprintf("%d pages with sum %v below, its parent says %d with %v", below.count, below.sum, l.count, l.sum))
 	}
 	return nil
 }
 
+// below verifies what is in a node and adds it up.
+func (c *checker) below(b *body, h int, first uint64, ref node.Ref, on side) (sum link, err error) {
+	other, err := on.load(c.src, h)
+	if err != nil {
+		return link{}, err
+	}
+	for place, pos := range b.places {
+		l, err := c.place(b, pos, h, first+uint64(place)*span(h-1), ref, on.at(other, place, h))
+		if err != nil {
+			return link{}, err
+		}
+		sum.add(l.sum, l.count)
+	}
+	return sum, nil
+}
+
 // place verifies what lies at pos of b and returns what is below it.
-func (c *checker) place(b *body, pos, h int, first uint64, ref node.Ref) (link, error) {
+func (c *checker) place(b *body, pos, h int, first uint64, ref node.Ref, on side) (link, error) {
 	if first >= c.pages {
 		return link{}, corrupt(ref, fmt.Sprintf("page %d is beyond the size of %d pages", first, c.pages))
 	}
@@ -88,11 +134,21 @@ func (c *checker) place(b *body, pos, h int, first uint64, ref node.Ref) (link, 
 		if kid.knot.birth > ref.Birth {
 			return link{}, corrupt(ref, fmt.Sprintf("its child from page %d on is younger, born at %d", first, kid.knot.birth))
 		}
-		return kid, c.node(kid, h-1, first)
+		return kid, c.node(kid, h-1, first, on)
 	}
 	p := b.leaf[pos]
 	if p.Birth > ref.Birth {
 		return link{}, corrupt(ref, fmt.Sprintf("its page %d is younger, born at %d", first, p.Birth))
 	}
-	return link{sum: sumOf(p), count: 1}, c.visit(Use{Page: first, Addr: p.Addr, Birth: p.Birth, Hash: p.Hash})
+	return link{sum: sumOf(p), count: 1}, c.page(first, p, on, ref)
+}
+
+func (c *checker) page(no uint64, p Entry, on side, ref node.Ref) error {
+	if c.after != 0 && p.Birth <= c.after {
+		if on.page != p {
+			return corrupt(ref, fmt.Sprintf("its page %d, born at %d, is not that of the tip before", no, p.Birth))
+		}
+		return nil
+	}
+	return c.visit(Use{Page: no, Addr: p.Addr, Birth: p.Birth, Hash: p.Hash})
 }

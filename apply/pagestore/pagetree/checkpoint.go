@@ -40,24 +40,27 @@ func freeze(k *knot, alloc func(heap.Class) (heap.Slot, error), dead func(node.D
 }
 
 // LogPages yields the pages of t whose images lie in the log, ascending. They
-// are in nodes that are in memory, so it reads no disk and cannot fail.
-func LogPages(t Tree) iter.Seq[Item] {
+// are in nodes that are in memory, so it reads no disk and cannot fail. What
+// another tree of the same round, a number above zero, shares with t is left
+// out: it was yielded for that one. A round is the checkpointer's.
+func LogPages(t Tree, round uint64) iter.Seq[Item] {
 	return func(yield func(Item) bool) {
 		if t.only.Addr != 0 && IsLog(t.only.Addr) && !yield(Item{0, t.only}) {
 			return
 		}
-		logPages(t.root.knot, 0, yield)
+		logPages(t.root.knot, 0, round, yield)
 	}
 }
 
-func logPages(k *knot, base uint64, yield func(Item) bool) bool {
-	if k == nil || k.body == nil {
+func logPages(k *knot, base, round uint64, yield func(Item) bool) bool {
+	if k == nil || k.body == nil || k.body.round == round {
 		return true
 	}
 	b := k.body
+	b.round = round
 	for place, pos := range b.places {
 		first := base + uint64(place)*span(int(b.height)-1)
-		if b.height > 1 && !logPages(b.kids[pos].knot, first, yield) {
+		if b.height > 1 && !logPages(b.kids[pos].knot, first, round, yield) {
 			return false
 		}
 		if b.height == 1 && IsLog(b.leaf[pos].Addr) && !yield(Item{first, b.leaf[pos]}) {
@@ -85,7 +88,7 @@ func (m Moved) entry(p Entry) (_ Entry, ok bool) {
 
 // Write hands every node of the frozen tree t that is not yet written to
 // write, children first, each as its whole slot; write must not keep the
-// bytes. moved must know all of LogPages(t). It needs no lock and runs beside
+// bytes. moved must know all log pages of t. It needs no lock and runs beside
 // readers and the sequencer, but once at a time. After an error it may be
 // called again, or given up for a later checkpoint, but moved must then hold
 // the same and more: nodes already written name those slots.

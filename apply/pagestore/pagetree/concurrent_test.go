@@ -57,14 +57,14 @@ func TestConcurrent(t *testing.T) {
 	}
 	checkpointer := func() {
 		moved := pagetree.Moved{}
-		for !stop.Load() {
+		for round := uint64(1); !stop.Load(); round++ {
 			mu.Lock()
 			frozen := *published.Load()
 			if err := pagetree.Freeze(frozen, slots.alloc, func(node.Dead) {}); err != nil {
 				t.Error(err)
 			}
 			mu.Unlock()
-			for p := range pagetree.LogPages(frozen) {
+			for p := range pagetree.LogPages(frozen, round) {
 				moved[p.Addr], _ = slots.alloc(12)
 			}
 			if err := pagetree.Write(frozen, moved, slots.write); err != nil {

@@ -28,13 +28,14 @@ type knot struct {
 //
 //	bits, leaf, kids, height  changed only in the epoch that made it
 //	epoch, death              the sequencer's, under its mutex
-//	written                   the checkpointer's
+//	written, round            the checkpointer's
 type body struct {
 	bits    uint64
 	leaf    []Entry // of height 1
 	kids    []link  // above
 	height  uint8
 	written bool    // lies at its slot, with the hash in check
+	round   uint64  // of LogPages, the last one that came by
 	epoch   uint64  // zero: decoded from the heap, never changed
 	death   wal.LSN // a later version replaced it before it had a slot
 }

@@ -35,6 +35,7 @@ func TestModel(t *testing.T) {
 }
 
 type model struct {
+	round uint64
 	t     *testing.T
 	rnd   *rand.Rand
 	slots *memSlots
@@ -276,8 +277,9 @@ func (m *model) complete() {
 	if m.frozen == nil {
 		return
 	}
+	m.round++
 	for _, t := range m.frozen {
-		for p := range pagetree.LogPages(t) {
+		for p := range pagetree.LogPages(t, m.round) {
 			if m.moved[p.Addr] == 0 {
 				m.moved[p.Addr], _ = m.slots.alloc(12)
 				m.allocated[uint64(m.moved[p.Addr])] = true

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/quire-db/quire/apply/pagestore/node"
@@ -62,11 +63,13 @@ func image(addr uint64, birth wal.LSN) pagetree.Entry {
 	return pagetree.Entry{Addr: addr, Birth: birth, Hash: h}
 }
 
+var rounds atomic.Uint64
+
 // checkpoint brings t to the heap and returns it clean.
 func checkpoint(t testing.TB, slots *memSlots, tree pagetree.Tree) pagetree.Tree {
 	t.Helper()
 	moved := pagetree.Moved{}
-	for p := range pagetree.LogPages(tree) {
+	for p := range pagetree.LogPages(tree, rounds.Add(1)) {
 		moved[p.Addr], _ = slots.alloc(12)
 	}
 	if err := pagetree.Freeze(tree, slots.alloc, func(d node.Dead) { t.Errorf("freeze: %v died", d) }); err != nil {

@@ -1,0 +1,165 @@
+package pagestore
+
+import (
+	"fmt"
+
+	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/apply/pagestore/node"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/wal"
+)
+
+// sweepTips is how many kept tips one sweep takes out of their chains at most;
+// the next checkpoint goes on with the rest.
+const sweepTips = 4096
+
+// burial is a tip that was taken out of its chain: what only it reached is dead.
+type burial struct {
+	tree, next pagetree.Tree // next: the record behind it in the chain; empty when there is none
+	after      wal.LSN
+	death      wal.LSN
+	pageSize   uint32
+}
+
+// Sweep takes tips that nothing pins any more out of their chains and hands
+// them to the next Freeze, which must take the snapshot that Cut returns right
+// afterwards. So what neighbours a tip has is known for certain when it is
+// buried, and a tag that comes and goes between two checkpoints costs nothing.
+//
+// An error means that a node could not be read. Nothing was changed, and the
+// sweep is left to the next checkpoint, unless the error is fatal.
+func (d *Draft) Sweep() (fatal bool, err error) {
+	if err := d.flush(); err != nil {
+		return true, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
+	}
+	ending, err := d.readEnding()
+	if err != nil {
+		return false, fmt.Errorf("pagestore: look for tips that nothing keeps: %w", err)
+	}
+	s := sweep{d: d, todo: ending, edit: catalogue.Edit{Epoch: d.epoch, LSN: d.Head.LSN, Source: d.store.nodes, Dead: d.died}}
+	for n := 0; n < len(s.todo) && n < sweepTips; n++ {
+		if err := s.tip(s.todo[n]); err != nil {
+			return true, fmt.Errorf("pagestore: let go of tip %d: %w", s.todo[n].Tip, err)
+		}
+	}
+	return false, nil
+}
+
+// readEnding lists tips without pins, and reads all that sweeping them needs.
+func (d *Draft) readEnding() (ending []tipID, err error) {
+	for it, err := range d.cat.Scan(d.store.nodes, prefixEnding, keyAfter(prefixEnding)) {
+		if err != nil {
+			return nil, err
+		}
+		id, err := parseTipID(it.Key[len(prefixEnding):])
+		if err != nil {
+			return nil, err
+		}
+		if _, err = d.links(id); err != nil {
+			return nil, err
+		}
+		if ending = append(ending, id); len(ending) == sweepTips {
+			break
+		}
+	}
+	return ending, nil
+}
+
+// links are a kept tip, what follows it in the chain, and its lineage's record.
+type links struct {
+	tip, next *lineageRecord
+	nextKey   string
+	line      *lineageRecord
+}
+
+func (d *Draft) links(id tipID) (l links, err error) {
+	var ok bool
+	if l.tip, ok, err = lookupTip(d.store, d.cat, id); err != nil || !ok {
+		return l, orBad(err, "tip", fmt.Sprintf("tip %d, listed without pins, is not there", id.Tip))
+	}
+	if l.line, ok, err = getLineageAt(d.store, d.cat, lineageKey(id.Lineage)); err != nil || !ok {
+		return l, orBad(err, "tip", "its lineage is not there")
+	}
+	l.next, l.nextKey = l.line, lineageKey(id.Lineage)
+	for it, err := range d.cat.Scan(d.store.nodes, id.key(prefixTip)+"\x00", tipID{id.Lineage, lastTip}.key(prefixTip)) {
+		if err == nil {
+			l.nextKey = it.Key
+			l.next, err = liveLineage(it.Value)
+		}
+		return l, err
+	}
+	return l, nil
+}
+
+func orBad(err error, kind, reason string) error {
+	if err != nil {
+		return err
+	}
+	return badRecord(kind, reason)
+}
+
+type sweep struct {
+	d    *Draft
+	edit catalogue.Edit
+	todo []tipID // the origins of lineages that end with their last tip come behind
+}
+
+// tip takes one out of its chain.
+func (s *sweep) tip(id tipID) error {
+	d := s.d
+	l, err := d.links(id)
+	if err != nil {
+		return err
+	}
+	d.deaths.burials = append(d.deaths.burials, burial{
+		tree: l.tip.Tree, next: l.next.Tree, after: l.tip.After, death: d.Head.LSN + 1, pageSize: l.tip.PageSize,
+	})
+	for _, prefix := range []string{prefixTip, prefixEnding} {
+		if _, err := s.edit.Delete(&d.cat, id.key(prefix)); err != nil {
+			return err
+		}
+	}
+	next := l.next.unwritten()
+	next.After = l.tip.After
+	if next.Ended && next.After == next.Fork {
+		return s.line(id.Lineage, next.Origin)
+	}
+	return s.edit.Put(&d.cat, l.nextKey, &next)
+}
+
+// line drops a lineage that has ended and keeps no tip.
+func (s *sweep) line(id LineageID, origin tipID) error {
+	if _, err := s.edit.Delete(&s.d.cat, lineageKey(id)); err != nil || origin == (tipID{}) {
+		return err
+	}
+	rec, ok, err := lookupTip(s.d.store, s.d.cat, origin)
+	if err != nil || !ok {
+		return orBad(err, "lineage", fmt.Sprintf("its origin, tip %d, is not there", origin.Tip))
+	}
+	t := draftTip{id: origin, rec: rec.unwritten(), exists: true}
+	if t.unpin(); t.rec.Pins == 0 {
+		s.todo = append(s.todo, origin)
+	}
+	return t.flush(s.edit, &s.d.cat)
+}
+
+// bury lists what only the buried tips reached. Each is walked whole before any
+// of it counts, so that after an error none was listed in part.
+func (d *deaths) bury(src node.Source) error {
+	for len(d.burials) > 0 {
+		b := d.burials[0]
+		var one deaths
+		for x, err := range pagetree.Lost(src, b.tree, b.next, b.after, b.death) {
+			if err != nil {
+				return fmt.Errorf("walk a tip that nothing keeps: %w", err)
+			}
+			one.add(x, b.pageSize)
+		}
+		for _, r := range one.runs {
+			d.addRun(r)
+		}
+		d.inLog = append(d.inLog, one.inLog...)
+		d.burials = d.burials[1:]
+	}
+	return nil
+}

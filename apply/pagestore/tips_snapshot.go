@@ -1,0 +1,106 @@
+package pagestore
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/wal"
+)
+
+// Tag is a named ref in a snapshot: a name of a kept tip.
+type Tag struct {
+	Volume // as it is at the tip; its Tip, Seq, Changed and Created are those of the tag
+	Name   wal.RefName
+}
+
+// Tags yields the tags of a volume, in the order of their names.
+func (s *Snapshot) Tags(id wal.VolumeID) iter.Seq2[Tag, error] {
+	return func(yield func(Tag, error) bool) {
+		for t, err := range scanTags(s.store, s.cat, id) {
+			var tag Tag
+			if err == nil {
+				tag, err = s.tagged(t)
+			}
+			if !yield(tag, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Tag finds a tag.
+func (s *Snapshot) Tag(ref wal.Ref) (Tag, bool, error) {
+	rec, ok, err := lookupTag(s.store, s.cat, ref)
+	if err != nil || !ok {
+		return Tag{}, false, err
+	}
+	t, err := s.tagged(namedTag{ref, rec})
+	return t, err == nil, err
+}
+
+func (s *Snapshot) tagged(t namedTag) (Tag, error) {
+	owner, _, ok, err := lookupRef(s.store, s.cat, wal.Ref{Volume: t.Volume})
+	if err != nil || !ok {
+		return Tag{}, orBad(err, "tag", fmt.Sprintf("%q is one of volume %s, which is not there", t.Name, t.Volume))
+	}
+	tip, ok, err := lookupTip(s.store, s.cat, t.At)
+	if err != nil || !ok {
+		return Tag{}, orBad(err, "tag", fmt.Sprintf("%q names tip %d, which is not kept", t.Name, t.At.Tip))
+	}
+	return Tag{Name: t.Name, Volume: Volume{
+		ID: t.Volume, Attrs: owner.Attrs, Seq: t.Seq, Tip: t.At.Tip, Changed: t.Changed, Created: t.Created,
+		Lineage: t.At.Lineage, Tree: tip.Tree, snap: s,
+	}}, nil
+}
+
+// Line is one lineage in a snapshot: what a picture of the tree of tips needs.
+type Line struct {
+	ID     LineageID
+	Ended  bool      // it has no current tip
+	Origin LineageID // zero for none
+	From   wal.LSN   // tip of the origin that it was forked from
+	Tip    wal.LSN   // its newest
+	Kept   []KeptTip // oldest first
+}
+
+// KeptTip is a tip that tags and forks keep.
+type KeptTip struct {
+	Tip  wal.LSN
+	Pins uint32 // tags and forks; none for one that is swept with the next checkpoint
+}
+
+// Lines yields all lineages, by the entries that began them.
+func (s *Snapshot) Lines() iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
+		for it, err := range s.cat.Scan(s.store.nodes, prefixLineage, keyAfter(prefixLineage)) {
+			var l Line
+			if err == nil {
+				l, err = s.line(strings.TrimPrefix(it.Key, prefixLineage), it.Value)
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (s *Snapshot) line(key string, v catalogue.Value) (Line, error) {
+	id, err := parseTipID(key + string(make([]byte, 8)))
+	if err != nil {
+		return Line{}, err
+	}
+	rec, err := liveLineage(v)
+	if err != nil {
+		return Line{}, err
+	}
+	l := Line{ID: id.Lineage, Ended: rec.Ended, Origin: rec.Origin.Lineage, From: rec.Origin.Tip, Tip: rec.Tip}
+	for t, err := range keptTips(s, id.Lineage) {
+		if err != nil {
+			return l, err
+		}
+		l.Kept = append(l.Kept, KeptTip{t.Tip, t.Pins})
+	}
+	return l, nil
+}
