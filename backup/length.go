@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/wal"
 )
@@ -27,11 +29,20 @@ func FindLength(read func(no uint64, dst []byte) error, id wal.VolumeID) (page u
 	return 0, 0, false, fmt.Errorf("backup: volume %q is full: no place for a record of volume %s", LengthsVolume, id)
 }
 
+// LengthID is whose record holds the length of the file in what a ref of a volume
+// points to: a tag has one of its own, since it stays when the volume changes.
+func LengthID(id wal.VolumeID, ref wal.RefName) wal.VolumeID {
+	if ref == "" {
+		return id
+	}
+	return wal.VolumeID(uuid.NewSHA1(uuid.UUID(id), []byte(ref)))
+}
+
 // Length is the length in bytes of the file in a volume: what was kept, or that
 // of all pages when nothing was, or when it cannot be true any more.
 func Length(s *pagestore.Snapshot, v pagestore.Volume) (int64, error) {
 	whole := int64(v.Tree.Pages()) * int64(v.Attrs.PageSize)
-	length, found, err := recorded(s, v.ID)
+	length, found, err := recorded(s, LengthID(v.ID, v.Ref))
 	if err != nil || !found || pagesFor(length, int(v.Attrs.PageSize)) != v.Tree.Pages() {
 		return whole, err
 	}

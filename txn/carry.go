@@ -168,8 +168,8 @@ func (tx *Tx) dropStale(v *Volume) error {
 		if err != nil {
 			return err
 		}
-		if strings.HasPrefix(string(t.Name), carryTags) && t.Changed <= tx.m.opened {
-			tx.replace(&Volume{tx: tx, id: v.id, ref: t.Name, created: true, drop: true, base: t.Volume, volumeState: volumeState{attrs: v.attrs}})
+		if strings.HasPrefix(string(t.Ref), carryTags) && t.Changed <= tx.m.opened {
+			tx.replace(&Volume{tx: tx, id: v.id, ref: t.Ref, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
 		}
 	}
 	return nil
@@ -187,7 +187,7 @@ func (m *Manager) dropCarry(ctx context.Context, id wal.VolumeID, tag wal.RefNam
 			}
 			t, ok, err := v.tagAt(tag)
 			if err == nil && ok {
-				tx.replace(&Volume{tx: tx, id: id, ref: tag, created: true, drop: true, base: t.Volume, volumeState: volumeState{attrs: v.attrs}})
+				tx.replace(&Volume{tx: tx, id: id, ref: tag, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
 			}
 			return err
 		})
@@ -207,7 +207,7 @@ func (tx *Tx) carryDiff(from *Volume, tag wal.RefName, begin func(*Tx, *apply.Fr
 		if err != nil || !ok {
 			return orNoTag(err, from, tag)
 		}
-		base = &Volume{tx: tx, id: from.id, ref: tag, base: t.Volume, volumeState: stateOf(t.Volume)}
+		base = &Volume{tx: tx, id: from.id, ref: tag, base: t, volumeState: stateOf(t)}
 		if to, err = begin(tx, &apply.From{Ref: wal.Ref{Volume: from.id, Name: tag}, Tip: t.Tip}); err != nil {
 			return err
 		}

@@ -41,9 +41,9 @@ type TagInfo struct {
 	Present uint64 // pages present
 }
 
-func tagInfo(t pagestore.Tag) TagInfo {
+func tagInfo(t pagestore.Volume) TagInfo {
 	return TagInfo{
-		Volume: t.ID, Name: string(t.Name), Tip: t.Tip, Changed: t.Changed, Created: t.Created, Seq: t.Seq,
+		Volume: t.ID, Name: string(t.Ref), Tip: t.Tip, Changed: t.Changed, Created: t.Created, Seq: t.Seq,
 		State: t.State(), Present: t.Tree.Count(),
 	}
 }
@@ -114,7 +114,7 @@ func (tx *Tx) At(volume, tag string) (*Volume, error) {
 	if !ok {
 		return nil, noTag(volume, tag)
 	}
-	at := &Volume{tx: tx, id: v.id, ref: ref, base: t.Volume, volumeState: stateOf(t.Volume)}
+	at := &Volume{tx: tx, id: v.id, ref: ref, base: t, volumeState: stateOf(t)}
 	v.views[ref] = at
 	return at, nil
 }
@@ -129,9 +129,9 @@ func noTag(volume, tag string) error {
 
 // tagAt finds a tag of the volume in the snapshot; where it points counts as
 // read.
-func (v *Volume) tagAt(ref wal.RefName) (pagestore.Tag, bool, error) {
+func (v *Volume) tagAt(ref wal.RefName) (pagestore.Volume, bool, error) {
 	if v.created || wal.ValidName(string(ref)) != nil {
-		return pagestore.Tag{}, false, nil
+		return pagestore.Volume{}, false, nil
 	}
 	t, ok, err := v.tx.snap.Tag(wal.Ref{Volume: v.id, Name: ref})
 	if err != nil {
@@ -152,23 +152,22 @@ func (v *Volume) tagAt(ref wal.RefName) (pagestore.Tag, bool, error) {
 //
 // Errors: ErrVolumeExists, ErrHeldOnly for a volume of another transaction (see
 // Manager.Fork), an invalid name, and an error for one with staged changes.
-func (tx *Tx) Fork(name string, from *Volume) error {
+func (tx *Tx) Fork(name string, from *Volume) (wal.VolumeID, error) {
 	if err := wal.ValidName(name); err != nil {
-		return fmt.Errorf("txn: fork: %w", err)
+		return wal.VolumeID{}, fmt.Errorf("txn: fork: %w", err)
 	}
 	if err := tx.useForWriting(); err != nil {
-		return err
+		return wal.VolumeID{}, err
 	}
 	defer tx.mu.Unlock()
 	source, err := tx.source(from)
 	if err != nil {
-		return fmt.Errorf("txn: fork as %q: %w", name, err)
+		return wal.VolumeID{}, fmt.Errorf("txn: fork as %q: %w", name, err)
 	}
 	if err := tx.wantFree(name); err != nil {
-		return err
+		return wal.VolumeID{}, err
 	}
-	tx.fork(name, from.attrs, source)
-	return nil
+	return tx.fork(name, from.attrs, source).id, nil
 }
 
 // fork stages a fork and the tag that names its origin.
@@ -277,7 +276,7 @@ func (tx *Tx) DeleteTag(v *Volume, tag string) error {
 		staged.deleted = true
 		return nil
 	}
-	tx.replace(&Volume{tx: tx, id: v.id, ref: ref, created: true, drop: true, base: t.Volume, volumeState: volumeState{attrs: v.attrs}})
+	tx.replace(&Volume{tx: tx, id: v.id, ref: ref, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
 	return nil
 }
 
@@ -358,10 +357,10 @@ func (v *Volume) validateList(d *pagestore.Draft) error {
 		if err != nil {
 			return err
 		}
-		if tags[t.Name] != t.Changed {
-			return &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, Tag: string(t.Name), What: "tag"}
+		if tags[t.Ref] != t.Changed {
+			return &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, Tag: string(t.Ref), What: "tag"}
 		}
-		delete(tags, t.Name)
+		delete(tags, t.Ref)
 	}
 	for name := range tags {
 		return &ConflictError{Volume: v.id, Name: v.base.Attrs.Name, Tag: string(name), What: "tag"}

@@ -33,11 +33,12 @@ type Snapshot struct {
 // LSN is that of the last entry in the snapshot.
 func (s *Snapshot) LSN() wal.LSN { return s.Head.LSN }
 
-// Volume is one volume in a snapshot.
+// Volume is one volume in a snapshot, or what a tag of it points to.
 type Volume struct {
 	ID      wal.VolumeID
+	Ref     wal.RefName // of the tag; empty for the volume itself
 	Attrs   wal.VolumeAttrs
-	Seq     uint64  // changes of the current ref, dense from 1
+	Seq     uint64  // changes of the ref, dense from 1
 	Tip     wal.LSN // the entry that made the tip
 	Changed wal.LSN // the entry that set the ref: that of the tip, but for tags
 	Created wal.LSN

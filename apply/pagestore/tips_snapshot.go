@@ -9,50 +9,44 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
-// Tag is a named ref in a snapshot: a name of a kept tip.
-type Tag struct {
-	Volume // as it is at the tip; its Tip, Seq, Changed and Created are those of the tag
-	Name   wal.RefName
-}
-
-// Tags yields the tags of a volume, in the order of their names.
-func (s *Snapshot) Tags(id wal.VolumeID) iter.Seq2[Tag, error] {
-	return func(yield func(Tag, error) bool) {
+// Tags yields what the tags of a volume point to, in the order of their names.
+func (s *Snapshot) Tags(id wal.VolumeID) iter.Seq2[Volume, error] {
+	return func(yield func(Volume, error) bool) {
 		for t, err := range scanTags(s.store, s.cat, id) {
-			var tag Tag
+			var v Volume
 			if err == nil {
-				tag, err = s.tagged(t)
+				v, err = s.tagged(t)
 			}
-			if !yield(tag, err) || err != nil {
+			if !yield(v, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// Tag finds a tag.
-func (s *Snapshot) Tag(ref wal.Ref) (Tag, bool, error) {
+// Tag finds what a named ref points to.
+func (s *Snapshot) Tag(ref wal.Ref) (Volume, bool, error) {
 	rec, ok, err := lookupTag(s.store, s.cat, ref)
 	if err != nil || !ok {
-		return Tag{}, false, err
+		return Volume{}, false, err
 	}
-	t, err := s.tagged(namedTag{ref, rec})
-	return t, err == nil, err
+	v, err := s.tagged(namedTag{ref, rec})
+	return v, err == nil, err
 }
 
-func (s *Snapshot) tagged(t namedTag) (Tag, error) {
+func (s *Snapshot) tagged(t namedTag) (Volume, error) {
 	owner, _, ok, err := lookupRef(s.store, s.cat, wal.Ref{Volume: t.Volume})
 	if err != nil || !ok {
-		return Tag{}, orBad(err, "tag", fmt.Sprintf("%q is one of volume %s, which is not there", t.Name, t.Volume))
+		return Volume{}, orBad(err, "tag", fmt.Sprintf("%q is one of volume %s, which is not there", t.Name, t.Volume))
 	}
 	tip, ok, err := lookupTip(s.store, s.cat, t.At)
 	if err != nil || !ok {
-		return Tag{}, orBad(err, "tag", fmt.Sprintf("%q names tip %d, which is not kept", t.Name, t.At.Tip))
+		return Volume{}, orBad(err, "tag", fmt.Sprintf("%q names tip %d, which is not kept", t.Name, t.At.Tip))
 	}
-	return Tag{Name: t.Name, Volume: Volume{
-		ID: t.Volume, Attrs: owner.Attrs, Seq: t.Seq, Tip: t.At.Tip, Changed: t.Changed, Created: t.Created,
+	return Volume{
+		ID: t.Volume, Ref: t.Name, Attrs: owner.Attrs, Seq: t.Seq, Tip: t.At.Tip, Changed: t.Changed, Created: t.Created,
 		Lineage: t.At.Lineage, Tree: tip.Tree, snap: s,
-	}}, nil
+	}, nil
 }
 
 // Line is one lineage in a snapshot: what a picture of the tree of tips needs.

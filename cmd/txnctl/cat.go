@@ -14,7 +14,7 @@ import (
 
 // catOutput is one page.
 type catOutput struct {
-	Volume  string `json:"volume" doc:"name of the volume"`
+	Volume  string `json:"volume" doc:"name of the volume, or VOLUME@TAG"`
 	LSN     uint64 `json:"lsn" doc:"after whose entry"`
 	Page    uint64 `json:"page" doc:"number of the page"`
 	Present bool   `json:"present" doc:"whether it is there; if not it reads as zeros"`
@@ -33,6 +33,7 @@ numbered from 0. With --at LSN it is the page as it was after that entry; the
 store has the states from its last checkpoint on (see status).`,
 		Example: `  txnctl cat notes 0
   txnctl cat notes 3 --at 7
+  txnctl cat notes@v1 3
   txnctl cat notes 0 --json | jq -r .bytes | xxd -r -p`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeOnlyVolume,
@@ -65,7 +66,7 @@ func (a *app) cat(name string, no uint64, at wal.LSN) error {
 		if err := v.Read(no, data); err != nil {
 			return overtaken(view, err)
 		}
-		o := catOutput{Volume: v.Attrs.Name, LSN: uint64(view.Snapshot().LSN()), Page: no, Present: ok, Bytes: hex.EncodeToString(data)}
+		o := catOutput{Volume: label(v), LSN: uint64(stateLSN(view.Snapshot(), v)), Page: no, Present: ok, Bytes: hex.EncodeToString(data)}
 		if ok {
 			o.Born, o.Hash = uint64(e.Birth), e.Hash.String()
 		}

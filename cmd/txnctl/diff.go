@@ -30,7 +30,7 @@ type diffStat struct {
 }
 
 type diffSide struct {
-	Volume string `json:"volume" doc:"name of the volume"`
+	Volume string `json:"volume" doc:"name of the volume, or VOLUME@TAG"`
 	LSN    uint64 `json:"lsn" doc:"after whose entry"`
 	Pages  uint64 `json:"pages" doc:"size in pages"`
 	Sum    string `json:"sum" doc:"of the hashes of its pages"`
@@ -61,12 +61,13 @@ func newDiffCommand(a *app) *cobra.Command {
 		Long: `Print which pages read differently in volume A and in volume B, or in two states
 of A: it is taken after the entry --from, B after the entry --to. The cost is
 that of the differences, whatever the volumes hold. The store has the states
-from its last checkpoint on (see status).
+from its last checkpoint on (see status), and those of tags: VOLUME@TAG.
 
 Pages that are not there read as zeros. The exit code is 0 whether or not
 anything differs.`,
 		Example: `  txnctl diff notes --from 5            # what has changed since LSN 5
   txnctl diff notes --from 5 --to 9 --stat
+  txnctl diff notes@v1 notes            # what has changed since the tag was set
   txnctl diff master copy --pages | wc -l`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: a.completeTwoVolumes,
@@ -145,7 +146,7 @@ func (d *differ) sides(view *recovery.Viewed) (a, b pagestore.Volume, err error)
 }
 
 func sideOf(s *pagestore.Snapshot, v pagestore.Volume) diffSide {
-	return diffSide{v.Attrs.Name, uint64(s.LSN()), v.Tree.Pages(), v.Tree.Sum().String()}
+	return diffSide{label(v), uint64(stateLSN(s, v)), v.Tree.Pages(), v.Tree.Sum().String()}
 }
 
 func (d *differ) add(c pagetree.Change) error {

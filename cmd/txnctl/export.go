@@ -46,6 +46,7 @@ With --at LSN it is the state after that entry. The store holds the states from
 its last checkpoint on (see status). Every page is verified as it is read.`,
 		Example: `  txnctl export notes notes.txt
   txnctl export notes before.txt --at 7
+  txnctl export notes@v1 released.txt
   txnctl export app.sql - | psql app`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeVolume,
@@ -161,7 +162,7 @@ func (ex *exporter) write(ctx context.Context, w io.Writer) (out exportOutput, e
 		}
 		bar := ex.progress("export "+vol.Attrs.Name, length)
 		defer bar.end()
-		out = exportOutput{vol.Attrs.Name, vol.ID.String(), ex.file, uint64(snap.LSN()), length}
+		out = exportOutput{label(vol), vol.ID.String(), ex.file, uint64(stateLSN(snap, vol)), length}
 		return overtaken(view, backup.Export(ctx, vol, length, w, bar.at))
 	})
 	return out, err

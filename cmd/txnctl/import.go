@@ -203,8 +203,13 @@ func (im *importer) volume(tx *txn.Tx) (v *txn.Volume, created bool, err error) 
 
 // keepLength records the exact length of the file in v, if it needs to be.
 func keepLength(tx *txn.Tx, v *txn.Volume, length int64) error {
+	return keepLengthOf(tx, v.ID(), int64(v.PageSize()), length)
+}
+
+// keepLengthOf records it for what has an id of its own (backup.LengthID).
+func keepLengthOf(tx *txn.Tx, id wal.VolumeID, pageSize, length int64) error {
 	lengths, err := tx.Volume(backup.LengthsVolume)
-	whole := length%int64(v.PageSize()) == 0
+	whole := length%pageSize == 0
 	if errors.Is(err, txn.ErrNoVolume) {
 		if whole {
 			return nil
@@ -214,11 +219,11 @@ func keepLength(tx *txn.Tx, v *txn.Volume, length int64) error {
 	if err != nil {
 		return err
 	}
-	page, known, found, err := backup.FindLength(lengths.ReadPage, v.ID())
+	page, known, found, err := backup.FindLength(lengths.ReadPage, id)
 	if err != nil || found && known == length || !found && whole {
 		return err
 	}
-	return lengths.WritePage(page, backup.EncodeLength(v.ID(), length))
+	return lengths.WritePage(page, backup.EncodeLength(id, length))
 }
 
 func makeLengths(tx *txn.Tx) (*txn.Volume, error) {

@@ -19,6 +19,9 @@ var outputs = []struct {
 	{"init", initOutput{}},
 	{"import", importOutput{}},
 	{"export", exportOutput{}},
+	{"fork", forkOutput{}},
+	{"tag add, mv and rm", tagChange{}},
+	{"tag ls (one for each tag)", tagOutput{}},
 	{"reset", resetOutput{}},
 	{"ls (one for each volume), stat", volumeOutput{}},
 	{"log (one for each entry)", entryOutput{}},
@@ -38,8 +41,8 @@ var outputs = []struct {
 }
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
-on one line; ls, log, diff, watch and consumer ls one for each volume, entry, run of
-pages, event and consumer. Errors and notes go to standard error as text, exit
+on one line; ls, tag ls, log, diff, watch and consumer ls one for each volume, tag,
+entry, run of pages, event and consumer. Errors and notes go to standard error as text, exit
 codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not

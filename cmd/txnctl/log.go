@@ -13,6 +13,7 @@ import (
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -32,7 +33,9 @@ type entryOutput struct {
 type changeOutput struct {
 	ID        string `json:"id" doc:"UUID of the volume"`
 	Name      string `json:"name" doc:"present name of the volume; empty when it is gone"`
-	Change    string `json:"change" doc:"created, changed, renamed or deleted"`
+	Ref       string `json:"ref" doc:"name of the tag that is set or deleted; empty for the volume itself"`
+	Change    string `json:"change" doc:"created, forked, changed, renamed or deleted; of a tag tagged, retagged or untagged"`
+	From      string `json:"from" doc:"what a fork or tag begins as, a volume or VOLUME@TAG; else empty"`
 	Written   uint64 `json:"written" doc:"pages written"`
 	Discarded uint64 `json:"discarded" doc:"pages made absent below the size"`
 	Pages     uint64 `json:"pages" doc:"size of the volume afterwards, in pages"`
@@ -252,7 +255,7 @@ const logLine = "%7s  %-20s  %s"
 func (o entryOutput) line() string {
 	var parts []string
 	for _, c := range o.Volumes {
-		if !hidden(c.Name) {
+		if !hidden(c.Name) && !c.isOrigin() {
 			parts = append(parts, c.String())
 		}
 	}
@@ -266,14 +269,23 @@ func (o entryOutput) line() string {
 	return fmt.Sprintf(logLine, fmt.Sprint(o.LSN), timeText(o.ns), text)
 }
 
+// isOrigin: the tag comes with a fork, which says the same.
+func (c changeOutput) isOrigin() bool { return c.Ref == txn.OriginTag && c.Change == "tagged" }
+
 func (c changeOutput) String() string {
 	s := c.Name
 	if s == "" {
 		s = c.ID
 	}
+	if c.Ref != "" {
+		s += "@" + c.Ref
+	}
 	s = printable(s)
 	if c.Change != "changed" {
 		s += " " + c.Change
+	}
+	if c.Change == "forked" {
+		s += " from " + printable(c.From)
 	}
 	if c.Written > 0 {
 		s += " +" + count(c.Written, "page")

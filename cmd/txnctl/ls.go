@@ -14,7 +14,7 @@ import (
 
 // volumeOutput is a volume, as ls and stat print it.
 type volumeOutput struct {
-	Name     string `json:"name" doc:"name of the volume"`
+	Name     string `json:"name" doc:"name of the volume; VOLUME@TAG of what a tag points to"`
 	ID       string `json:"id" doc:"UUID of the volume, kept when it is renamed"`
 	Bytes    int64  `json:"bytes" doc:"length of the file in it"`
 	PageSize uint32 `json:"page_size" doc:"in bytes"`
@@ -29,7 +29,7 @@ type volumeOutput struct {
 func volumeOf(s *pagestore.Snapshot, v pagestore.Volume) (volumeOutput, error) {
 	length, err := backup.Length(s, v)
 	return volumeOutput{
-		Name: v.Attrs.Name, ID: v.ID.String(), Bytes: length, PageSize: v.Attrs.PageSize,
+		Name: label(v), ID: v.ID.String(), Bytes: length, PageSize: v.Attrs.PageSize,
 		Pages: v.Tree.Pages(), Present: v.Tree.Count(), Sum: v.Tree.Sum().String(),
 		Changed: uint64(v.Changed), Created: uint64(v.Created), Changes: v.Seq,
 	}, err

@@ -58,8 +58,15 @@ func message(e *wal.Entry) string {
 }
 
 func (n names) change(s *wal.Section) changeOutput {
-	c := changeOutput{ID: s.Ref.Volume.String(), Change: "changed", Pages: s.Result.Pages, Written: uint64(len(s.Delta.Rows))}
+	c := changeOutput{
+		ID: s.Ref.Volume.String(), Ref: string(s.Ref.Name), Change: "changed", From: n.from(s),
+		Pages: s.Result.Pages, Written: uint64(len(s.Delta.Rows)),
+	}
 	switch {
+	case s.Ref.Name != "":
+		c.Change = changeOfTag(s)
+	case c.From != "":
+		c.Change = "forked"
 	case s.Action == wal.ActionDelete:
 		c.Change = "deleted"
 	case s.Expect.LSN == 0:
@@ -78,4 +85,29 @@ func (n names) change(s *wal.Section) changeOutput {
 		c.Discarded += d.Count
 	}
 	return c
+}
+
+// from is what a fork or a tag begins as; empty for what begins as itself.
+func (n names) from(s *wal.Section) string {
+	if s.Base.LSN == 0 || s.Base.Ref == s.Ref {
+		return ""
+	}
+	name := n.name(s.Base.Ref.Volume)
+	if name == "" {
+		name = s.Base.Ref.Volume.String()
+	}
+	if s.Base.Ref.Name != "" {
+		name += "@" + string(s.Base.Ref.Name)
+	}
+	return name
+}
+
+func changeOfTag(s *wal.Section) string {
+	switch {
+	case s.Action == wal.ActionDelete:
+		return "untagged"
+	case s.Expect.LSN == 0:
+		return "tagged"
+	}
+	return "retagged"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,7 @@ type resetOutput struct {
 	Volume    string `json:"volume" doc:"name of the volume"`
 	ID        string `json:"id" doc:"UUID of the volume"`
 	To        uint64 `json:"to" doc:"LSN whose state it has again"`
+	Tag       string `json:"tag" doc:"VOLUME@TAG that it was reset to; empty when it was an LSN"`
 	LSN       uint64 `json:"lsn" doc:"of the transaction; of the newest entry when nothing differed"`
 	Txn       string `json:"txn" doc:"UUID of the transaction; empty when nothing differed"`
 	Changed   bool   `json:"changed" doc:"whether anything differed and was committed"`
@@ -31,34 +33,47 @@ type resetOutput struct {
 type resetter struct {
 	*app
 	name    string
-	to      lsnFlag
+	to      string
+	lsn     wal.LSN // that --to says; 0 for a tag
 	message string
 }
 
 func newResetCommand(a *app) *cobra.Command {
 	r := &resetter{app: a}
 	c := &cobra.Command{
-		Use:   "reset VOLUME --to LSN",
-		Short: "Make a volume what it was after an entry",
-		Long: `Make VOLUME read as it did after the entry --to, in one transaction: all of it
-or, on any error, nothing. Only pages that differ are written (see diff), and
-what the volume is now stays in the log: a reset can be reset.
+		Use:   "reset VOLUME --to STATE",
+		Short: "Make a volume what it was once",
+		Long: `Make VOLUME read as STATE does, in one transaction: all of it or, on any error,
+nothing. STATE is an LSN, for what the volume was after that entry; @TAG for what
+a tag of it points to; or VOLUME@TAG. Only pages that differ are written (see
+diff), and what the volume is now stays in the log: a reset can be reset.
 
-The store has the states from its last checkpoint on (see status). A volume that
-was deleted since, or did not exist then, is an error. Its name stays.`,
+The store has the states from its last checkpoint on (see status), and those of
+tags. A volume that was deleted since, or did not exist then, is an error. Its name
+stays.`,
 		Example: `  txnctl diff notes --from 7 --stat   # what would be undone
-  txnctl reset notes --to 7`,
+  txnctl reset notes --to 7
+  txnctl reset notes --to @v1`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeOnlyVolume,
 		RunE: func(c *cobra.Command, args []string) error {
-			if r.name = args[0]; r.to == 0 {
-				return usagef("--to LSN says which state it shall be")
+			if r.name = args[0]; r.to == "" {
+				return usagef("--to STATE says which state it shall be: an LSN, @TAG or VOLUME@TAG")
+			}
+			if strings.HasPrefix(r.to, "@") {
+				r.to = r.name + r.to
+			}
+			if !strings.Contains(r.to, "@") {
+				var err error
+				if r.lsn, err = parseLSN(r.to); err != nil {
+					return err
+				}
 			}
 			return r.run(c.Context())
 		},
 	}
-	c.Flags().Var(&r.to, "to", "the state after the entry with this `LSN`")
-	c.Flags().StringVar(&r.message, "message", "", "write `TEXT` into the entry, for those who read the log (default \"reset to LSN\")")
+	c.Flags().StringVar(&r.to, "to", "", "the `STATE` that it shall be: an LSN, @TAG or VOLUME@TAG")
+	c.Flags().StringVar(&r.message, "message", "", "write `TEXT` into the entry, for those who read the log (default \"reset to STATE\")")
 	return c
 }
 
@@ -67,7 +82,7 @@ func (r *resetter) run(ctx context.Context) error {
 	// Without checkpoints nothing reuses the space of the state that is read.
 	o := txn.Options{MaxTxBytes: importBytes, CheckpointEvery: -1}
 	err := r.withStore(o, func(m *txn.Manager, _ *recovery.Report) error {
-		return r.withView(wal.LSN(r.to), func(view *recovery.Viewed) (err error) {
+		return r.withView(r.lsn, func(view *recovery.Viewed) (err error) {
 			out, err = r.commit(ctx, m, view)
 			return overtaken(view, err)
 		})
@@ -90,22 +105,22 @@ func (r *resetter) commit(ctx context.Context, m *txn.Manager, view *recovery.Vi
 	if err != nil {
 		return out, err
 	}
-	target, ok, err := then.Volume(present.ID)
-	if err == nil && !ok {
-		err = fmt.Errorf("volume %q was not there at LSN %d; nothing was written", present.Attrs.Name, then.LSN())
-	}
+	target, err := r.target(then, present)
 	if err != nil {
 		return out, err
 	}
+	out = resetOutput{Volume: present.Attrs.Name, ID: present.ID.String(), To: uint64(stateLSN(then, target)), Pages: target.Tree.Pages()}
+	if target.Ref != "" {
+		out.Tag = label(target)
+	}
 	if r.message == "" {
-		r.message = fmt.Sprintf("reset to LSN %d", wal.LSN(r.to))
+		r.message = "reset to " + out.state()
 	}
 	tx, err := m.Begin(ctx, txn.TxOptions{Timeout: importTimeout, Message: r.message})
 	if err != nil {
 		return out, err
 	}
 	defer tx.Rollback()
-	out = resetOutput{Volume: present.Attrs.Name, ID: present.ID.String(), To: uint64(r.to), Pages: target.Tree.Pages()}
 	if err := r.stage(ctx, tx, present, target, &out); err != nil {
 		return out, err
 	}
@@ -125,6 +140,33 @@ func (r *resetter) commit(ctx context.Context, m *txn.Manager, view *recovery.Vi
 		out.Txn = c.Txn.String()
 	}
 	return out, err
+}
+
+// target is the state that the volume shall be.
+func (r *resetter) target(then *pagestore.Snapshot, present pagestore.Volume) (pagestore.Volume, error) {
+	if r.lsn == 0 {
+		return findVolume(then, r.to)
+	}
+	v, ok, err := then.Volume(present.ID)
+	if err == nil && !ok {
+		err = fmt.Errorf("volume %q was not there at LSN %d; nothing was written", present.Attrs.Name, then.LSN())
+	}
+	return v, err
+}
+
+func (o resetOutput) state() string {
+	if o.Tag != "" {
+		return o.Tag
+	}
+	return fmt.Sprintf("LSN %d", o.To)
+}
+
+// was says which state it is again.
+func (o resetOutput) was() string {
+	if o.Tag != "" {
+		return "as " + printable(o.Tag)
+	}
+	return fmt.Sprintf("as it was after LSN %d", o.To)
 }
 
 // stage writes what differs.
@@ -164,9 +206,9 @@ func (r *resetter) stage(ctx context.Context, tx *txn.Tx, present, target pagest
 
 func (o resetOutput) text(w io.Writer) {
 	if !o.Changed {
-		fmt.Fprintf(w, "Nothing differs: %s is as it was after LSN %d.\n", printable(o.Volume), o.To)
+		fmt.Fprintf(w, "Nothing differs: %s is %s.\n", printable(o.Volume), o.was())
 		return
 	}
-	fmt.Fprintf(w, "Committed as LSN %d: %s is as it was after LSN %d; %d of %s written, %d made absent.\n",
-		o.LSN, printable(o.Volume), o.To, o.Written, count(o.Pages, "page"), o.Discarded)
+	fmt.Fprintf(w, "Committed as LSN %d: %s is %s; %d of %s written, %d made absent.\n",
+		o.LSN, printable(o.Volume), o.was(), o.Written, count(o.Pages, "page"), o.Discarded)
 }

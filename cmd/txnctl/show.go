@@ -239,10 +239,21 @@ func (r recordOutput) String() string {
 }
 
 func (c changeOutput) heading() string {
-	if c.Name == "" {
-		return "volume " + c.ID + " " + c.Change
+	name := c.Name
+	if name == "" {
+		name = c.ID
 	}
-	return "volume " + printable(c.Name) + " " + c.Change
+	if c.Ref != "" {
+		return "tag " + printable(c.Ref) + " of volume " + printable(name) + " " + c.Change + c.fromText()
+	}
+	return "volume " + printable(name) + " " + c.Change + c.fromText()
+}
+
+func (c changeOutput) fromText() string {
+	if c.From == "" {
+		return ""
+	}
+	return " from " + printable(c.From)
 }
 
 func (s sectionOutput) text(w io.Writer) {

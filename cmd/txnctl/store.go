@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -75,8 +76,41 @@ func (a *app) hasStore(dir string) bool {
 	return err == nil
 }
 
-// findVolume finds a volume by its name, or by its UUID.
+// findVolume finds a volume by its name, or by its UUID; or what VOLUME@TAG
+// points to. A volume whose name has an @ is found by it.
 func findVolume(s *pagestore.Snapshot, arg string) (pagestore.Volume, error) {
+	at := strings.LastIndexByte(arg, '@')
+	if _, ok, err := s.VolumeID(arg); ok || err != nil || at < 0 {
+		return findCurrent(s, arg)
+	}
+	v, err := findCurrent(s, arg[:at])
+	if err != nil {
+		return v, err
+	}
+	t, ok, err := s.Tag(wal.Ref{Volume: v.ID, Name: wal.RefName(arg[at+1:])})
+	if err == nil && !ok {
+		err = fmt.Errorf("volume %q has no tag %q at LSN %d; txnctl tag ls lists them", v.Attrs.Name, arg[at+1:], s.LSN())
+	}
+	return t, err
+}
+
+// label is how one names what findVolume found.
+func label(v pagestore.Volume) string {
+	if v.Ref == "" {
+		return v.Attrs.Name
+	}
+	return v.Attrs.Name + "@" + string(v.Ref)
+}
+
+// stateLSN is the entry after which the state is that of v.
+func stateLSN(s *pagestore.Snapshot, v pagestore.Volume) wal.LSN {
+	if v.Ref == "" {
+		return s.LSN()
+	}
+	return v.Tip
+}
+
+func findCurrent(s *pagestore.Snapshot, arg string) (pagestore.Volume, error) {
 	id, ok, err := s.VolumeID(arg)
 	if err == nil && !ok {
 		var u uuid.UUID

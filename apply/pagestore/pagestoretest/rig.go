@@ -232,11 +232,11 @@ func (r *rig) sameTags(snap *pagestore.Snapshot, v pagestore.Volume, m volume) {
 	n := 0
 	for tag, err := range snap.Tags(v.ID) {
 		must(r.t, err)
-		kept, ok := m.tags[string(tag.Name)]
+		kept, ok := m.tags[string(tag.Ref)]
 		if !ok || tag.Tree.Pages() != kept.size {
-			r.t.Fatalf("LSN %d: tag %q of %q has %d pages, want %d", snap.LSN(), tag.Name, v.Attrs.Name, tag.Tree.Pages(), kept.size)
+			r.t.Fatalf("LSN %d: tag %q of %q has %d pages, want %d", snap.LSN(), tag.Ref, v.Attrs.Name, tag.Tree.Pages(), kept.size)
 		}
-		r.samePages(snap, tag.Volume, kept)
+		r.samePages(snap, tag, kept)
 		n++
 	}
 	if n != len(m.tags) {
