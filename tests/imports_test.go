@@ -26,6 +26,7 @@ type row struct {
 // one level never meet.
 var levels = [][]row{
 	{
+		{"internal/graph", ""},
 		{"internal/vfs", "golang.org/x/sys/unix"},
 	},
 	{
