@@ -1,7 +1,9 @@
 package graph_test
 
 import (
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/quire-db/quire/internal/graph"
 )
@@ -28,4 +30,14 @@ func ExampleText() {
 	//  10  ├─○ tags v1, before-migration         120  480.0 KiB
 	//  31  │ ╰─● fork migration-test             125  500.0 KiB
 	//  20  ╰─● current; held by reader backup    130  520.0 KiB
+}
+
+func ExampleSVG() {
+	g := graph.Graph{Store: "/srv/store", Head: 3, Lineages: []graph.Lineage{
+		{Volume: "notes", Tips: []graph.Tip{{LSN: 3, Current: true, Pages: 1, Bytes: 6}}},
+	}}
+	var b strings.Builder
+	_ = graph.SVG(&b, g)
+	fmt.Println(strings.Contains(b.String(), "notes at LSN 3: 1 page, 6 B"))
+	// Output: true
 }

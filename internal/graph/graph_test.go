@@ -63,6 +63,25 @@ func many(n int) Graph {
 	return g
 }
 
+// bare is a store of n volumes and nothing else.
+func bare(n int) Graph {
+	g := Graph{Store: "bare", Head: uint64(3*n + 1)}
+	for i := range n {
+		tip := Tip{LSN: uint64(2 + i*7%(3*n)), Current: true, Pages: 3, Bytes: 12288}
+		g.Lineages = append(g.Lineages, Lineage{Volume: fmt.Sprintf("customer %d", i), Tips: []Tip{tip}})
+	}
+	return g
+}
+
+// releases is one volume with n tags.
+func releases(n int) Graph {
+	l := Lineage{Volume: "product"}
+	for i := range n {
+		l.Tips = append(l.Tips, Tip{LSN: uint64(10 + i*i), Tags: []string{fmt.Sprintf("release-%d", i)}, Current: i == n-1})
+	}
+	return Graph{Store: "releases", Head: uint64(max(n*n, 77)), Lineages: []Lineage{l, {Volume: "other", Tips: []Tip{{LSN: 77, Current: true}}}}}
+}
+
 // hostile are names that somebody may have thought of.
 var hostile = []string{
 	"<script>alert(1)</script>", "\x1b[31mred\x1b[0m", "a\nb\rc\x00d", "\u202egnp.exe", "שלום עולם", "مرحبا", "]]>", `"quoted" & 'so'`,
@@ -132,6 +151,10 @@ var graphs = []struct {
 	{"notes", notes()},
 	{"many40", many(40)},
 	{"many500", many(500)},
+	{"bare5", bare(5)},
+	{"bare60", bare(60)},
+	{"releases8", releases(8)},
+	{"releases60", releases(60)},
 	{"crowded", crowded()},
 	{"evil", evil()},
 	{"crooked", crooked()},

@@ -136,3 +136,14 @@ func (t *tree) hang(i int, forks []int) {
 		l.points[at].forks = append(l.points[at].forks, f)
 	}
 }
+
+// current is the last of a lineage's tips that is current, nil when none is: it
+// is deleted.
+func (l *line) current() *Tip {
+	for i := len(l.points) - 1; i >= 0; i-- {
+		if t := l.points[i].tip; t != nil && t.Current {
+			return t
+		}
+	}
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // maxMarks is how many combining marks in a row a name may have and be shown as
@@ -127,4 +128,28 @@ func size(n int64) string {
 		units = units[1:]
 	}
 	return fmt.Sprintf("%.1f %ciB", v, units[0])
+}
+
+// shorten leaves out the middle of a text of more than n runes.
+func shorten(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	r := []rune(s)
+	head, tail := (n-1)*2/3, n-1-(n-1)*2/3
+	for head > 0 && isMark(r[head]) { // do not tear a character apart
+		head--
+	}
+	from := len(r) - tail
+	for from < len(r) && isMark(r[from]) {
+		from++
+	}
+	return string(r[:head]) + "…" + string(r[from:])
+}
+
+func pagesText(n uint64) string {
+	if n == 1 {
+		return "1 page"
+	}
+	return number(n) + " pages"
 }
