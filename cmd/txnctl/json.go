@@ -29,6 +29,7 @@ var outputs = []struct {
 	{"cat", catOutput{}},
 	{"diff (one for each run of pages)", diffRun{}},
 	{"diff --stat", diffStat{}},
+	{"graph", graphOutput{}},
 	{"watch (one for each event)", eventOutput{}},
 	{"status", statusOutput{}},
 	{"consumer ls (one for each consumer)", consumerOutput{}},
