@@ -135,6 +135,7 @@ type limbo struct {
 	kept  []deadRun // those born at or above low: looked at again when that rises
 	low   wal.LSN   // low-water mark of a checkpoint that was buried
 	slots uint64    // in both
+	freed freed
 }
 
 // bury takes over slots that a durable checkpoint no longer reaches.
@@ -168,6 +169,7 @@ func (s *Store) Reclaim() (slots uint64, err error) {
 			err = fmt.Errorf("pagestore: reclaim: %w", e)
 		}
 		slots += uint64(r.slots.Count)
+		l.freed.add(s.heap, r.slots)
 	}
 	clear(l.runs[len(kept):])
 	l.runs = kept

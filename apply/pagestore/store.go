@@ -229,6 +229,8 @@ type Stats struct {
 	Heap        heap.Stats
 	Holds       HoldStats
 	LimboSlots  uint64 // dead, but a held snapshot may reach them, or a consumer has still to read what names them
+	FreedSlots  uint64 // dead ones that were made free since the store was opened
+	FreedBytes  uint64 // of those
 	RetiredLogs int    // generations of the log that only held snapshots have addresses in
 	Checkpoint  wal.LSN
 	ManifestSeq uint64
@@ -237,8 +239,9 @@ type Stats struct {
 
 // Stats of the page store.
 func (s *Store) Stats() Stats {
-	f := s.Facts()
+	f, gone := s.Facts(), s.limbo.gone()
 	return Stats{
+		FreedSlots: gone.slots, FreedBytes: gone.bytes,
 		Heap: s.heap.Stats(), Holds: s.holds.stats(), LimboSlots: s.limbo.waiting(), RetiredLogs: s.logs.retired(),
 		Checkpoint: f.Checkpoint.LSN, ManifestSeq: f.Seq, Store: f.Store,
 	}

@@ -34,6 +34,7 @@ var outputs = []struct {
 	{"status", statusOutput{}},
 	{"consumer ls (one for each consumer)", consumerOutput{}},
 	{"checkpoint", checkpointOutput{}},
+	{"gc", gcOutput{}},
 	{"recovery status", recoveryOutput{}},
 	{"recovery verify", verifyOutput{}},
 	{"recovery replay", replayOutput{}},
