@@ -65,6 +65,43 @@ func TestCollectLeavesWhatIsHeld(t *testing.T) {
 	}
 }
 
+// Others that write all the time do not keep Collect from ending.
+func TestCollectBesideWriters(t *testing.T) {
+	r := newRig(t, txn.Options{})
+	r.volume("v", 40)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for value := uint64(1); ; value++ {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+			}
+			_, err := r.Update(context.Background(), func(tx *txn.Tx) error {
+				v, err := tx.Volume("v")
+				if err == nil {
+					err = v.WritePage(value%40, pageOf(value))
+				}
+				return err
+			})
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for range 3 {
+		if c, err := r.Collect(context.Background()); err != nil || c.Checkpoints > 8 {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCollectEnds(t *testing.T) {
 	r := newRig(t, txn.Options{})
 	r.volume("v", 1)
