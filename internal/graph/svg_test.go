@@ -48,7 +48,7 @@ func TestSVGIsSoundWhateverIsDrawn(t *testing.T) {
 }
 
 // checkSVG: well-formed, of known elements only, every name in a title or text.
-func checkSVG(t *testing.T, g Graph, svg string) {
+func checkSVG(t failer, g Graph, svg string) {
 	t.Helper()
 	elements := []string{"svg", "title", "style", "rect", "path", "circle", "g", "text"}
 	d := xml.NewDecoder(strings.NewReader(svg))
@@ -93,7 +93,7 @@ func checkSVG(t *testing.T, g Graph, svg string) {
 
 // checkLayout: no two labels overlap, no pole and no line goes through a label
 // of another, no fork leaves through another lineage, all lies in the picture.
-func checkLayout(t *testing.T, g Graph) {
+func checkLayout(t failer, g Graph) {
 	t.Helper()
 	l := newLayout(&g)
 	byLeft := slices.Clone(l.labels)
@@ -134,7 +134,7 @@ func checkLayout(t *testing.T, g Graph) {
 }
 
 // upright checks a line from above to below: labels may begin at it.
-func upright(t *testing.T, labels []label, what string, x, top, bottom int) {
+func upright(t failer, labels []label, what string, x, top, bottom int) {
 	t.Helper()
 	for _, b := range labels {
 		if b.x >= x {
@@ -146,7 +146,7 @@ func upright(t *testing.T, labels []label, what string, x, top, bottom int) {
 	}
 }
 
-func across(t *testing.T, labels []label, tr *track, edge int) {
+func across(t failer, labels []label, tr *track, edge int) {
 	t.Helper()
 	for _, b := range labels {
 		if b.y <= tr.y && tr.y < b.y+b.h && b.x <= edge && b.x+b.w >= tr.from {

@@ -240,7 +240,7 @@ func (p *printer) wrap(r row, room int) (lines [][]word) {
 		if !fresh {
 			w.text = " " + w.text
 		}
-		for room > 0 && used+width(w.text) > room {
+		for room > 0 && wider(w.text, room-used) {
 			if !fresh { // on a line of its own
 				w.text = strings.TrimPrefix(w.text, " ")
 			} else {

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"unicode"
@@ -31,8 +32,16 @@ func TestTextIsSoundWhateverIsDrawn(t *testing.T) {
 	}
 }
 
+// failer is a test, or one of many of a property.
+type failer interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Error(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // checkText: nothing but printable characters, no line too wide, every name there.
-func checkText(t *testing.T, g Graph, o TextOptions, text string) {
+func checkText(t failer, g Graph, o TextOptions, text string) {
 	t.Helper()
 	for _, s := range []string{faint, bold, tagStyle, holdStyle, nowStyle, "0"} {
 		if o.Color {
@@ -144,4 +153,11 @@ func fuzzed(name, tag string) Graph {
 		{Volume: tag, UUID: name, ForkedFrom: &Point{0, 3}, Tips: []Tip{{LSN: 4, Current: true, Tags: []string{name}}}},
 		{Volume: "x" + name, UUID: tag, ForkedFrom: &Point{1, 4}, Tips: []Tip{{LSN: 4, Current: true}}},
 	}}
+}
+
+func BenchmarkText500(b *testing.B) {
+	g := many(500)
+	for b.Loop() {
+		_ = Text(io.Discard, g, TextOptions{Width: 100})
+	}
 }

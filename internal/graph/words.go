@@ -96,6 +96,17 @@ func width(s string) (n int) {
 	return n
 }
 
+// wider reports whether a text takes more than n columns, without looking at all
+// of a long one.
+func wider(s string, n int) bool {
+	for _, r := range s {
+		if n -= cells(r); n < 0 {
+			return true
+		}
+	}
+	return n < 0
+}
+
 // splitAt cuts a text behind the last rune that fits into n columns, and at
 // least one.
 func splitAt(s string, n int) (head, tail string) {
