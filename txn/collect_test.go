@@ -31,7 +31,7 @@ func TestCollectFreesWhatNothingHolds(t *testing.T) {
 	if s := r.Stats().Pages; s.LimboSlots != 0 || s.FreedBytes < 80*4096 {
 		t.Errorf("%d slots wait, %d bytes were freed", s.LimboSlots, s.FreedBytes)
 	}
-	if c, err := r.Collect(context.Background()); err != nil || c != (txn.Collected{Checkpoints: 1}) {
+	if c, err := r.Collect(context.Background()); err != nil || c.Slots != 0 || c.Bytes != 0 {
 		t.Errorf("nothing was left to collect, and yet: %+v, %v", c, err)
 	}
 }
