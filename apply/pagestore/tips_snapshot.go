@@ -63,6 +63,9 @@ type Line struct {
 type KeptTip struct {
 	Tip  wal.LSN
 	Pins uint32 // tags and forks; none for one that is swept with the next checkpoint
+
+	State   wal.State
+	Present uint64 // pages
 }
 
 // Lines yields all lineages, by the entries that began them.
@@ -94,7 +97,7 @@ func (s *Snapshot) line(key string, v catalogue.Value) (Line, error) {
 		if err != nil {
 			return l, err
 		}
-		l.Kept = append(l.Kept, KeptTip{t.Tip, t.Pins})
+		l.Kept = append(l.Kept, KeptTip{t.Tip, t.Pins, stateOf(t.PageSize, t.Tree), t.Tree.Count()})
 	}
 	return l, nil
 }

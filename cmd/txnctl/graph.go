@@ -32,7 +32,8 @@ func newGraphCommand(a *app) *cobra.Command {
 		Long: fmt.Sprintf(`Draw the volumes as a tree of tips, the states that can be reached: the current
 one is a full circle. Forks hang off the tip they were made of; tags and holds
 stand beside the tip that they name and keep; below the tree is for whom the log
-is kept. Volumes whose names begin with a dot are drawn with --all only.
+is kept. Volumes whose names begin with a dot are drawn with --all only. With
+--volume only the tree that it belongs to is drawn.
 
 With --svg it is a picture for a browser, in which LSNs go from left to right. It
 has no script in it and loads nothing.
@@ -46,7 +47,7 @@ At most %d volumes are drawn.`, maxLineages),
 		RunE: func(*cobra.Command, []string) error { return g.run() },
 	}
 	c.Flags().StringVar(&g.svg, "svg", "", "write a picture to `FILE`; - is standard output")
-	c.Flags().StringVar(&g.volume, "volume", "", "only `VOLUME`, a name or UUID")
+	c.Flags().StringVar(&g.volume, "volume", "", "only the tree of `VOLUME`, a name or UUID")
 	c.Flags().BoolVarP(&g.all, "all", "a", false, "also volumes whose names begin with a dot")
 	c.Flags().BoolVar(&g.ascii, "ascii", false, "draw with characters of ASCII (default when the locale is not UTF-8)")
 	_ = c.RegisterFlagCompletionFunc("volume", a.completeOnlyVolume)
@@ -113,46 +114,11 @@ func (g *grapher) gather() (drawn graph.Graph, err error) {
 	err = g.withView(0, func(view *recovery.Viewed) error {
 		head := view.Snapshot().Head
 		drawn = graph.Graph{Store: g.dir, Head: uint64(head.LSN), Time: time.Unix(0, head.Time), Holds: logHolds(view)}
-		drawn.Lineages, err = g.lineages(view)
+		t := tree{snap: view.Snapshot(), all: g.all, most: maxLineages}
+		drawn.Lineages, err = t.lineages(g.volume)
 		return overtaken(view, err)
 	})
 	return drawn, err
-}
-
-// lineages are those of the volumes asked for, each with the tips that can be
-// reached: the current one.
-func (g *grapher) lineages(view *recovery.Viewed) (all []graph.Lineage, err error) {
-	snap := view.Snapshot()
-	if g.volume != "" {
-		v, err := findVolume(snap, g.volume)
-		if err != nil {
-			return nil, err
-		}
-		o, err := volumeOf(snap, v)
-		return []graph.Lineage{lineageOf(o)}, err
-	}
-	for v, err := range snap.Volumes() {
-		if err != nil {
-			return nil, err
-		}
-		if hidden(v.Attrs.Name) && !g.all {
-			continue
-		}
-		if len(all) == maxLineages {
-			return nil, fmt.Errorf("the store has more than %d volumes, too many for a drawing: name one with --volume; txnctl ls lists them", maxLineages)
-		}
-		o, err := volumeOf(snap, v)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, lineageOf(o))
-	}
-	return all, nil
-}
-
-func lineageOf(o volumeOutput) graph.Lineage {
-	tip := graph.Tip{LSN: o.Changed, Current: true, Pages: o.Present, Bytes: o.Bytes}
-	return graph.Lineage{Volume: o.Name, UUID: o.ID, Tips: []graph.Tip{tip}}
 }
 
 // logHolds are those for whom the log is kept, and from where on.

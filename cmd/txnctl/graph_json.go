@@ -11,7 +11,7 @@ type graphOutput struct {
 	Dir      string          `json:"dir" doc:"directory of the store"`
 	LSN      uint64          `json:"lsn" doc:"of the last entry"`
 	Time     string          `json:"time" doc:"of the last entry, RFC 3339, UTC"`
-	Lineages []lineageOutput `json:"lineages" doc:"lines of tips, volumes by name"`
+	Lineages []lineageOutput `json:"lineages" doc:"lines of tips, the oldest first"`
 	Holds    []holdOutput    `json:"holds" doc:"for whom the log is kept"`
 }
 

@@ -284,19 +284,23 @@ func tagsOf(s *pagestore.Snapshot, v pagestore.Volume, f func(tagOutput) error) 
 		if err != nil {
 			return err
 		}
-		length, err := backup.Length(s, t)
-		if err != nil {
-			return err
+		o, err := tagOf(s, t)
+		if err == nil {
+			err = f(o)
 		}
-		err = f(tagOutput{
-			Volume: t.Attrs.Name, ID: t.ID.String(), Tag: string(t.Ref), Tip: uint64(t.Tip), Changed: uint64(t.Changed),
-			Created: uint64(t.Created), Changes: t.Seq, Bytes: length, Pages: t.Tree.Pages(), Sum: t.Tree.Sum().String(),
-		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func tagOf(s *pagestore.Snapshot, t pagestore.Volume) (tagOutput, error) {
+	length, err := backup.Length(s, t)
+	return tagOutput{
+		Volume: t.Attrs.Name, ID: t.ID.String(), Tag: string(t.Ref), Tip: uint64(t.Tip), Changed: uint64(t.Changed),
+		Created: uint64(t.Created), Changes: t.Seq, Bytes: length, Pages: t.Tree.Pages(), Sum: t.Tree.Sum().String(),
+	}, err
 }
 
 func (t *table) addTag(o tagOutput) {
