@@ -58,7 +58,7 @@
 // costs 32 MiB of memory a TiB of 4 KiB slots, plus one bit a slot below 4 KiB,
 // and about a tenth of a microsecond a slot in a heap of 1 TiB that is full.
 //
-// Growing is a quarter of what a class has, up to GrowBytes; Fill does it
+// Growing is a quarter of what a class has, up to 4 MiB, or a part in 32; Fill does it
 // before it is needed, synced, so that a commit meets space whose metadata is
 // durable. Place grows a file by the data itself, so that a transaction larger
 // than memory is not written twice.

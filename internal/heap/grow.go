@@ -42,13 +42,14 @@ func (h *Heap) growths(s *space) int {
 	return s.growths
 }
 
-// step is by how many bytes a space grows when nothing wants more: a quarter
-// of what it has, from 64 KiB to Options.GrowBytes.
+// step is by how many bytes a space grows when nothing wants more: a quarter of
+// what it has, from 64 KiB to 4 MiB, and beyond that a part in 32, up to
+// Options.GrowBytes.
 func (h *Heap) step(s *space) int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	quarter := int64(s.total) * int64(s.per) << s.class / 4
-	step := min(max(quarter, 64<<10), h.opt.GrowBytes)
+	has := int64(s.total) * int64(s.per) << s.class
+	step := min(max(min(has/4, 4<<20), has/32, 64<<10), h.opt.GrowBytes)
 	return step / int64(MaxClass.Bytes()) * int64(MaxClass.Bytes())
 }
 
@@ -177,7 +178,7 @@ func (h *Heap) short(s *space, step int64) bool {
 
 // slack is how much of a space may be free in short runs, in per cent, before
 // these are used.
-const slack = 23
+const slack = 17
 
 // EnsureWritten grows a class until at least bytes are free.
 func (h *Heap) EnsureWritten(class Class, bytes int64) error {

@@ -36,6 +36,7 @@ var steps = map[string]func(dir string) error{
 	"verify":               verify,
 	"load 1 GiB of 10 GiB": loadSparse,
 	"log 256 MiB, kill":    fillLog,
+	"overwrite ten times":  overwriteTenTimes,
 }
 
 func TestMain(m *testing.M) {
