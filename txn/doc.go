@@ -40,6 +40,15 @@
 //     fail; a transaction past its deadline is rolled back, so that an abandoned
 //     one pins nothing for ever; see also Limits below.
 //
+// # Tags and forks
+//
+// A tag is a name of a state, and keeps it (Tx.SetTag); Tx.At opens what it names.
+// A fork is a volume that begins as another one, or as what a tag names (Tx.Fork).
+// Neither copies a page. What a transaction alone still holds can be tagged and
+// forked, too (Manager.SetTag, Manager.Fork): other stores need not have it any more,
+// so its entry carries what is needed. Volume.Reset makes a volume what any of
+// these is, and txnctl graph draws them all.
+//
 // # The walk of a commit
 //
 //	Begin -> Stage* -> Seal -> Sequence -> Append ==(commit point)== Publish -> Release
