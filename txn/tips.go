@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
@@ -36,14 +37,15 @@ type TagInfo struct {
 	Tip     wal.LSN // of the state it points to
 	Changed wal.LSN // the entry that set it last
 	Created wal.LSN
-	Seq     uint64 // how often it was set
+	Time    time.Time // of that entry
+	Seq     uint64    // how often it was set
 	State   wal.State
 	Present uint64 // pages present
 }
 
 func tagInfo(t pagestore.Volume) TagInfo {
 	return TagInfo{
-		Volume: t.ID, Name: string(t.Ref), Tip: t.Tip, Changed: t.Changed, Created: t.Created, Seq: t.Seq,
+		Volume: t.ID, Name: string(t.Ref), Tip: t.Tip, Changed: t.Changed, Created: t.Created, Seq: t.Seq, Time: time.Unix(0, t.Set),
 		State: t.State(), Present: t.Tree.Count(),
 	}
 }

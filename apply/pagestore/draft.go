@@ -29,6 +29,8 @@ type Draft struct {
 	tips  map[tipID]*draftTip           // the same
 	lines map[LineageID]*lineageRecord  // ended since the last Cut; nil for gone
 
+	pointed []*DraftTag // by the entry that is being applied
+
 	requests draftRequests
 
 	// What the next Freeze takes over.
@@ -287,6 +289,10 @@ func (d *Draft) Advance(e *wal.Entry, hash wal.Hash) {
 	if e.Seq != 0 {
 		d.record(e, hash)
 	}
+	for _, t := range d.pointed {
+		t.rec.Time = e.Time
+	}
+	d.pointed = d.pointed[:0]
 	d.Head = Head{
 		Position: wal.Position{Timeline: e.Timeline, LSN: e.Last, Hash: hash},
 		Epoch:    e.Epoch,

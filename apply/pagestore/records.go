@@ -44,6 +44,7 @@ import (
 //	21      8     seq: changes of this ref, dense from 1
 //	29      8     LSN of the last change
 //	37      8     LSN of the creation
+//	45      8     time of the last change, nanoseconds since 1970
 //
 // Lineage and tip record:
 //
@@ -170,9 +171,10 @@ type tagRecord struct {
 	Seq     uint64
 	Changed wal.LSN
 	Created wal.LSN
+	Time    int64 // of the last change
 }
 
-const tagRecordSize = 45
+const tagRecordSize = 53
 
 func (r tagRecord) encode() catalogue.Raw {
 	b := make([]byte, tagRecordSize)
@@ -182,6 +184,7 @@ func (r tagRecord) encode() catalogue.Raw {
 	binary.LittleEndian.PutUint64(b[21:], r.Seq)
 	binary.LittleEndian.PutUint64(b[29:], uint64(r.Changed))
 	binary.LittleEndian.PutUint64(b[37:], uint64(r.Created))
+	binary.LittleEndian.PutUint64(b[45:], uint64(r.Time))
 	return b
 }
 
@@ -201,6 +204,7 @@ func decodeTag(v catalogue.Value) (tagRecord, error) {
 		Seq:     binary.LittleEndian.Uint64(b[21:]),
 		Changed: wal.LSN(binary.LittleEndian.Uint64(b[29:])),
 		Created: wal.LSN(binary.LittleEndian.Uint64(b[37:])),
+		Time:    int64(binary.LittleEndian.Uint64(b[45:])),
 	}, nil
 }
 

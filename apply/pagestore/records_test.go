@@ -58,7 +58,7 @@ func tipRecords(t testing.TB) map[string]struct {
 	}{
 		"ref-v1.golden": {refRecord{Lineage: LineageID{70000, 3}, Seq: 9, Changed: 80000, Created: 70000,
 			Attrs: wal.VolumeAttrs{Name: "notes", PageSize: 4096, PageAlgo: wal.AlgoXXH3}}.encode(), ref},
-		"tag-v1.golden":     {tagRecord{At: origin, Seq: 3, Changed: 80000, Created: 70000}.encode(), tag},
+		"tag-v1.golden":     {tagRecord{At: origin, Seq: 3, Changed: 80000, Created: 70000, Time: 1700000000000000000}.encode(), tag},
 		"lineage-v1.golden": {encodeLine(lineageRecord{Origin: origin, Fork: 10, After: 12, Tip: 13, PageSize: 512, Tree: sampleRoot(t, false)}), line},
 		"ended-v1.golden":   {encodeLine(lineageRecord{Ended: true, After: 12, Tip: 13, PageSize: 65536, Tree: sampleRoot(t, true)}), line},
 		"tip-v1.golden":     {encodeLine(lineageRecord{After: 12, Tip: 13, Pins: 70000, PageSize: 512, Tree: sampleRoot(t, false)}), line},

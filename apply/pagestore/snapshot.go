@@ -42,6 +42,7 @@ type Volume struct {
 	Tip     wal.LSN // the entry that made the tip
 	Changed wal.LSN // the entry that set the ref: that of the tip, but for tags
 	Created wal.LSN
+	Set     int64 // when a tag was set, nanoseconds since 1970; 0 for the volume itself
 	Lineage LineageID
 	Tree    pagetree.Tree
 

@@ -65,11 +65,10 @@ func (d *Draft) readEnding() (ending []tipID, err error) {
 	return ending, nil
 }
 
-// links are a kept tip, what follows it in the chain, and its lineage's record.
+// links are a kept tip, and what follows it in the chain.
 type links struct {
 	tip, next *lineageRecord
 	nextKey   string
-	line      *lineageRecord
 }
 
 func (d *Draft) links(id tipID) (l links, err error) {
@@ -77,18 +76,25 @@ func (d *Draft) links(id tipID) (l links, err error) {
 	if l.tip, ok, err = lookupTip(d.store, d.cat, id); err != nil || !ok {
 		return l, orBad(err, "tip", fmt.Sprintf("tip %d, listed without pins, is not there", id.Tip))
 	}
-	if l.line, ok, err = getLineageAt(d.store, d.cat, lineageKey(id.Lineage)); err != nil || !ok {
-		return l, orBad(err, "tip", "its lineage is not there")
-	}
-	l.next, l.nextKey = l.line, lineageKey(id.Lineage)
-	for it, err := range d.cat.Scan(d.store.nodes, id.key(prefixTip)+"\x00", tipID{id.Lineage, lastTip}.key(prefixTip)) {
+	l.nextKey, l.next, err = nextTip(d.store, d.cat, id)
+	return l, err
+}
+
+// nextTip is what follows a kept tip in the chain: another one, or the lineage's
+// own record.
+func nextTip(s *Store, c catalogue.Catalogue, id tipID) (key string, next *lineageRecord, err error) {
+	for it, err := range c.Scan(s.nodes, id.key(prefixTip)+"\x00", tipID{id.Lineage, lastTip}.key(prefixTip)) {
 		if err == nil {
-			l.nextKey = it.Key
-			l.next, err = liveLineage(it.Value)
+			next, err = liveLineage(it.Value)
 		}
-		return l, err
+		return it.Key, next, err
 	}
-	return l, nil
+	key = lineageKey(id.Lineage)
+	next, ok, err := getLineageAt(s, c, key)
+	if err == nil && !ok {
+		err = badRecord("tip", "its lineage is not there")
+	}
+	return key, next, err
 }
 
 func orBad(err error, kind, reason string) error {

@@ -261,6 +261,7 @@ func (t *DraftTag) point(lsn wal.LSN, at *draftTip) {
 	t.Exists, t.tip, t.dirty = true, at, true
 	t.rec.At, t.rec.Changed = at.id, lsn
 	t.rec.Seq++
+	t.draft.pointed = append(t.draft.pointed, t)
 }
 
 // Delete drops the ref, whose tip has been unpinned.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/quire-db/quire/apply/pagestore/catalogue"
+	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -45,8 +47,39 @@ func (s *Snapshot) tagged(t namedTag) (Volume, error) {
 	}
 	return Volume{
 		ID: t.Volume, Ref: t.Name, Attrs: owner.Attrs, Seq: t.Seq, Tip: t.At.Tip, Changed: t.Changed, Created: t.Created,
-		Lineage: t.At.Lineage, Tree: tip.Tree, snap: s,
+		Set: t.Time, Lineage: t.At.Lineage, Tree: tip.Tree, snap: s,
 	}, nil
+}
+
+// KeptOnly is how many bytes of the heap nothing reaches but the tip that a tag
+// points to: what would be free without it, if no reader holds it either. It is
+// 0 for a current tip. Cost: the nodes that the tip does not share with the next
+// that is kept.
+func (v Volume) KeptOnly() (bytes uint64, err error) {
+	s := v.snap
+	id := tipID{v.Lineage, v.Tip}
+	tip, ok, err := lookupTip(s.store, s.cat, id)
+	if err != nil || !ok {
+		return 0, orBad(err, "tip", fmt.Sprintf("tip %d is not kept", v.Tip))
+	}
+	_, next, err := nextTip(s.store, s.cat, id)
+	if err != nil {
+		return 0, err
+	}
+	for x, err := range pagetree.Lost(s.store.nodes, tip.Tree, next.Tree, tip.After, 0) {
+		if err != nil {
+			return 0, err
+		}
+		if pagetree.IsLog(x.Addr) {
+			continue
+		}
+		class, err := s.store.heap.Class(heap.Slot(x.Addr).File())
+		if err != nil {
+			return 0, err
+		}
+		bytes += uint64(class.Bytes())
+	}
+	return bytes, nil
 }
 
 // Line is one lineage in a snapshot: what a picture of the tree of tips needs.

@@ -24,6 +24,7 @@ type tagOutput struct {
 	Changed uint64 `json:"changed" doc:"LSN of the entry that set it last"`
 	Created uint64 `json:"created" doc:"LSN of the entry that made it"`
 	Changes uint64 `json:"changes" doc:"entries that set it"`
+	Time    string `json:"time" doc:"when it was set, RFC 3339, UTC"`
 	Bytes   int64  `json:"bytes" doc:"length of the file in that state"`
 	Pages   uint64 `json:"pages" doc:"size of that state in pages"`
 	Sum     string `json:"sum" doc:"sum of the hashes of its pages"`
@@ -299,7 +300,7 @@ func tagOf(s *pagestore.Snapshot, t pagestore.Volume) (tagOutput, error) {
 	length, err := backup.Length(s, t)
 	return tagOutput{
 		Volume: t.Attrs.Name, ID: t.ID.String(), Tag: string(t.Ref), Tip: uint64(t.Tip), Changed: uint64(t.Changed),
-		Created: uint64(t.Created), Changes: t.Seq, Bytes: length, Pages: t.Tree.Pages(), Sum: t.Tree.Sum().String(),
+		Created: uint64(t.Created), Changes: t.Seq, Time: jsonTime(t.Set), Bytes: length, Pages: t.Tree.Pages(), Sum: t.Tree.Sum().String(),
 	}, err
 }
 
