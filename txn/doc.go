@@ -35,6 +35,9 @@
 //   - A client that numbers its requests may send one again after any answer or
 //     none: TxOptions.Actor and Seq make it commit once, also after reopening and
 //     when the log has been trimmed (request.go).
+//   - Old states stay readable for whoever holds them: a transaction until it
+//     ends, Manager.Hold until it is released or past its deadline. Neither delays
+//     a commit or a checkpoint. Manager.Holds lists who keeps what (hold.go).
 //   - Everything is bounded (promise 12): see Options. Commits are slowed
 //     gradually, then held, when checkpoints fall behind, and refused when these
 //     fail; a transaction past its deadline is rolled back, so that an abandoned
@@ -81,8 +84,8 @@
 //   - the keeper writes checkpoints and frees slots;
 //   - the preparer makes the next log generation and written heap space ready
 //     ahead of need;
-//   - the expirer rolls back abandoned transactions past their deadline. It waits
-//     for no disk. One that is still used is rolled back by the first call past
+//   - the expirer rolls back abandoned transactions past their deadline, and
+//     releases such holds. It waits for no disk. A transaction that is still used is rolled back by the first call past
 //     its deadline, or past the end of its context, which returns ErrExpired or
 //     the context's error.
 //
@@ -95,6 +98,10 @@
 // Commit whose record does not fit, return wal.ErrTooLarge; Commit has rolled
 // the transaction back then. Nothing was written, the manager goes on, and the
 // same changes can be committed in parts.
+//
+// There may be Options.MaxHolds holds at once. What they keep on the disk is
+// bounded by what they reach: a page that is overwritten a thousand times is kept
+// once for each hold that lies between.
 //
 // The outcomes of RequestWindow requests are kept for each of MaxActors actors.
 //

@@ -68,6 +68,7 @@ type Manager struct {
 
 	opened  wal.LSN // the last entry when it was opened
 	open    openTxs
+	holds   holdTable
 	buffers buffers
 	random  sharedReader // of UUIDs
 
@@ -152,6 +153,7 @@ func (m *Manager) close() error {
 		time.Sleep(100 * time.Microsecond)
 	}
 	m.open.rollBackAll()
+	m.holds.close()
 	close(m.closing)
 	m.running.Wait()
 	close(m.stopFlusher)
@@ -200,17 +202,8 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 			return nil, err
 		}
 	}
-	timeout := o.Timeout
-	if timeout == 0 {
-		timeout = m.opts.TxTimeout
-	}
-	tx := &Tx{
-		m: m, id: wal.TxnID(m.newUUID()), opts: o, ctx: ctx, deadline: m.opts.Now().Add(timeout),
-		names: map[string]*Volume{}, nameRead: map[string]wal.VolumeID{},
-	}
-	tx.snap = m.store.Acquire()
-	if err := m.open.add(tx); err != nil { // from here on it may expire
-		m.release(tx.snap)
+	tx, err := m.beginOn(ctx, m.store.Acquire(), o)
+	if err != nil {
 		return nil, err
 	}
 	if o.Seq != 0 {
@@ -218,6 +211,24 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 			tx.Rollback()
 			return nil, err
 		}
+	}
+	return tx, nil
+}
+
+// beginOn begins a transaction on a snapshot that was acquired for it.
+func (m *Manager) beginOn(ctx context.Context, snap *pagestore.Snapshot, o TxOptions) (*Tx, error) {
+	timeout := o.Timeout
+	if timeout == 0 {
+		timeout = m.opts.TxTimeout
+	}
+	now := m.opts.Now()
+	tx := &Tx{
+		m: m, id: wal.TxnID(m.newUUID()), opts: o, ctx: ctx, began: now, deadline: now.Add(timeout),
+		snap: snap, names: map[string]*Volume{}, nameRead: map[string]wal.VolumeID{},
+	}
+	if err := m.open.add(tx); err != nil { // from here on it may expire
+		m.release(snap)
+		return nil, err
 	}
 	return tx, nil
 }

@@ -91,6 +91,7 @@ func (m *Manager) expirer() {
 		select {
 		case <-tick.C:
 			m.expireOverdue()
+			m.expireHolds()
 		case <-m.closing:
 			return
 		}

@@ -42,6 +42,11 @@ type Options struct {
 	// TxTimeout is the deadline of transactions that name none: 5 minutes when
 	// zero. What is past its deadline is rolled back.
 	TxTimeout time.Duration
+	// HoldTTL is the deadline of holds that name none: 1 hour when zero. What is
+	// past its deadline is released.
+	HoldTTL time.Duration
+	// MaxHolds is how many holds there may be at once: 16,384 when zero.
+	MaxHolds int
 	// SyncEvery bounds how long a buffered commit is not durable: 100 ms when
 	// zero.
 	SyncEvery time.Duration
@@ -73,6 +78,10 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.MaxTxBytes, 16<<30)
 	set(&o.ConsumerLagBytes, 1<<30)
 	set((*int64)(&o.TxTimeout), int64(5*time.Minute))
+	set((*int64)(&o.HoldTTL), int64(time.Hour))
+	if o.MaxHolds == 0 {
+		o.MaxHolds = 16 << 10
+	}
 	set((*int64)(&o.SyncEvery), int64(100*time.Millisecond))
 	if o.InlineBytes == 0 {
 		o.InlineBytes = 8 << 10
@@ -84,7 +93,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	switch {
-	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.ConsumerLagBytes < 0, o.TxTimeout < 0, o.SyncEvery < 0:
+	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.ConsumerLagBytes < 0, o.TxTimeout < 0, o.HoldTTL < 0, o.MaxHolds < 0, o.SyncEvery < 0:
 		return o, fmt.Errorf("txn: options: a bound is negative: %+v", o)
 	case o.GenerationBytes < wal.MinGenerationBytes || o.GenerationBytes > maxGenerationBytes:
 		return o, fmt.Errorf("txn: options: GenerationBytes is %d, from %d to %d", o.GenerationBytes, wal.MinGenerationBytes, maxGenerationBytes)

@@ -11,7 +11,7 @@ type counters struct {
 	commits, conflicts, groups, syncs    atomic.Uint64
 	payload, logBytes                    atomic.Uint64
 	checkpoints, checkpointsBad, expired atomic.Uint64
-	consumersDropped                     atomic.Uint64
+	consumersDropped, holdsExpired       atomic.Uint64
 }
 
 // Stats is what an operator wants to know of an open store. Counters count
@@ -32,6 +32,8 @@ type Stats struct {
 	StagedBytes  int64  // of pages staged, in memory
 
 	OpenTxs           int
+	Holds             int    // made by Hold and not released
+	HoldsExpired      uint64 // released at their deadline
 	Checkpoints       uint64
 	CheckpointsFailed uint64
 	Checkpointing     bool   // one is under way
@@ -49,7 +51,7 @@ func (m *Manager) Stats() Stats {
 		Commits: m.stats.commits.Load(), Conflicts: m.stats.conflicts.Load(), Groups: m.stats.groups.Load(),
 		Syncs: m.stats.syncs.Load(), Expired: m.stats.expired.Load(),
 		PayloadBytes: m.stats.payload.Load(), LogBytes: m.stats.logBytes.Load(), StagedBytes: m.area.Bytes(),
-		OpenTxs: m.open.len(), Checkpoints: m.stats.checkpoints.Load(), CheckpointsFailed: m.stats.checkpointsBad.Load(),
+		OpenTxs: m.open.len(), Holds: m.holds.len(), HoldsExpired: m.stats.holdsExpired.Load(), Checkpoints: m.stats.checkpoints.Load(), CheckpointsFailed: m.stats.checkpointsBad.Load(),
 		ConsumersDropped: m.stats.consumersDropped.Load(),
 		Checkpointing:    !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
 	}

@@ -21,6 +21,8 @@ type Tx struct {
 	opts TxOptions
 	ctx  context.Context
 
+	began time.Time
+
 	mu       sync.Mutex // against the expirer, nobody else
 	ended    error      // why it may not be used any more; nil while it may
 	snap     *pagestore.Snapshot

@@ -50,7 +50,9 @@
 //	           that a consumer has still to read
 //
 // A slot born at b and dead at d is reached by the snapshots of [b, d); a hold
-// is the LSN of a published snapshot. The manifest keeps the set of slots that
+// is the LSN of a published snapshot. Slots that the same holds reach wait
+// together, so a long hold keeps one set of slots, whatever happens since
+// (limbo.go). The manifest keeps the set of slots that
 // the checkpoint reaches, as changes from one checkpoint to the next: born less
 // dead. Everything else is derived on opening: slots that entries behind the
 // checkpoint name are born again by applying them, and what only readers or

@@ -16,8 +16,8 @@ func (f *freed) add(h *heap.Heap, e heap.Extent) {
 	}
 }
 
-// gone is what was freed.
-func (l *limbo) gone() freed {
+// soFar is what was freed.
+func (l *limbo) soFar() freed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.freed

@@ -1,7 +1,6 @@
 package pagestore
 
 import (
-	"sort"
 	"sync"
 
 	"github.com/quire-db/quire/wal"
@@ -14,6 +13,8 @@ type holds struct {
 	published *Snapshot
 	oldest    *Snapshot // list of snapshots with readers, by number
 	newest    *Snapshot
+	length    int    // of the list
+	gone      uint64 // snapshots that left the list
 	numbers   uint64
 	readers   int
 }
@@ -31,19 +32,29 @@ func (h *holds) publish(s *Snapshot) {
 func (h *holds) acquire() *Snapshot {
 	h.mu.Lock()
 	s := h.published
+	h.retain(s)
+	h.mu.Unlock()
+	return s
+}
+
+// retain holds s, which is published or held. Callers hold h.mu.
+func (h *holds) retain(s *Snapshot) {
 	if s.readers == 0 {
 		h.append(s)
 	}
 	s.readers++
 	h.readers++
-	h.mu.Unlock()
-	return s
 }
 
 // release drops one hold and reports whether the oldest snapshot went with it.
 func (h *holds) release(s *Snapshot) (oldest bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.drop(s)
+}
+
+// drop is release for callers that hold h.mu.
+func (h *holds) drop(s *Snapshot) (oldest bool) {
 	s.readers--
 	h.readers--
 	if s.readers > 0 {
@@ -55,6 +66,7 @@ func (h *holds) release(s *Snapshot) (oldest bool) {
 }
 
 func (h *holds) append(s *Snapshot) {
+	h.length++
 	s.prev, s.next = h.newest, nil
 	if h.newest != nil {
 		h.newest.next = s
@@ -76,6 +88,8 @@ func (h *holds) remove(s *Snapshot) {
 		h.newest = s.prev
 	}
 	s.prev, s.next = nil, nil
+	h.length--
+	h.gone++
 }
 
 // current is the published snapshot, without a hold: for its Head only.
@@ -85,15 +99,18 @@ func (h *holds) current() *Snapshot {
 	return h.published
 }
 
-// heldLSNs lists the LSNs of the snapshots with readers, rising.
-func (h *holds) heldLSNs() []wal.LSN {
+// heldLSNs lists the LSNs of the snapshots with readers, rising, each once; gone
+// rises when one is released.
+func (h *holds) heldLSNs() (lsns []wal.LSN, gone uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var lsns []wal.LSN
+	lsns = make([]wal.LSN, 0, h.length)
 	for s := h.oldest; s != nil; s = s.next {
-		lsns = append(lsns, s.Head.LSN)
+		if n := len(lsns); n == 0 || lsns[n-1] != s.Head.LSN {
+			lsns = append(lsns, s.Head.LSN)
+		}
 	}
-	return lsns
+	return lsns, h.gone
 }
 
 // oldestNumber is the number below which no snapshot is read any more.
@@ -126,6 +143,6 @@ func (h *holds) stats() HoldStats {
 // heldBetween reports whether some LSN h of lsns, which rise, has
 // birth <= h < death.
 func heldBetween(lsns []wal.LSN, birth, death wal.LSN) bool {
-	i := sort.Search(len(lsns), func(i int) bool { return lsns[i] >= birth })
-	return i < len(lsns) && lsns[i] < death
+	_, _, held := reachedBy(lsns, birth, death)
+	return held
 }

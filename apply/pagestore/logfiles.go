@@ -160,7 +160,7 @@ func (s *Store) retire(ordinal int, f *logFile) error {
 // evacuate copies images that only held snapshots reach to slots, which wait
 // in limbo for the holds.
 func (s *Store) evacuate(f *logFile, went pagetree.Moved, left []deadImage) error {
-	held := s.holds.heldLSNs()
+	held, _ := s.holds.heldLSNs()
 	t := newTaker(s.heap)
 	var runs []deadRun
 	for _, x := range left {

@@ -24,8 +24,8 @@ import (
 
 // raise lets go of what only records below low could name.
 func (l *limbo) raise(low wal.LSN) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.entry.Lock()
+	defer l.entry.Unlock()
 	if low <= l.low {
 		return
 	}
@@ -35,7 +35,7 @@ func (l *limbo) raise(low wal.LSN) {
 		if r.birth >= low {
 			kept = append(kept, r)
 		} else {
-			l.runs = append(l.runs, r)
+			l.fresh = append(l.fresh, r)
 		}
 	}
 	clear(l.kept[len(kept):])
@@ -44,8 +44,8 @@ func (l *limbo) raise(low wal.LSN) {
 
 // LowWater is the smallest LSN whose images are surely there.
 func (s *Store) LowWater() wal.LSN {
-	s.limbo.mu.Lock()
-	defer s.limbo.mu.Unlock()
+	s.limbo.entry.Lock()
+	defer s.limbo.entry.Unlock()
 	return s.limbo.low
 }
 
@@ -77,8 +77,8 @@ func (s *Store) KeptFor(acked wal.LSN) (bytes uint64) {
 			bytes += uint64(g.Length)
 		}
 	}
-	s.limbo.mu.Lock()
-	defer s.limbo.mu.Unlock()
+	s.limbo.entry.Lock()
+	defer s.limbo.entry.Unlock()
 	for _, r := range s.limbo.kept {
 		if r.birth > acked {
 			if class, err := s.heap.Class(r.slots.First.File()); err == nil {

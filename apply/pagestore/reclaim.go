@@ -2,7 +2,6 @@ package pagestore
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/quire-db/quire/apply/pagestore/node"
 	"github.com/quire-db/quire/apply/pagestore/pagetree"
@@ -123,63 +122,4 @@ func (d *deaths) extents() []heap.Extent {
 		out[i] = r.slots
 	}
 	return out
-}
-
-// limbo holds slots that are dead in a durable checkpoint but that a held
-// snapshot may still reach, or a record of the log that a consumer has still to
-// read (DESIGN 6: reusable when dead in a durable checkpoint, no hold reaches
-// it, and the low-water mark is above its birth).
-type limbo struct {
-	mu    sync.Mutex
-	runs  []deadRun
-	kept  []deadRun // those born at or above low: looked at again when that rises
-	low   wal.LSN   // low-water mark of a checkpoint that was buried
-	slots uint64    // in both
-	freed freed
-}
-
-// bury takes over slots that a durable checkpoint no longer reaches.
-func (l *limbo) bury(runs []deadRun) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, r := range runs {
-		if r.birth >= l.low {
-			l.kept = append(l.kept, r)
-		} else {
-			l.runs = append(l.runs, r)
-		}
-		l.slots += uint64(r.slots.Count)
-	}
-}
-
-// Reclaim frees the slots that no held snapshot reaches, and no record of the
-// log from the low-water mark on may name, and reports how many.
-func (s *Store) Reclaim() (slots uint64, err error) {
-	l := &s.limbo
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	held := s.holds.heldLSNs()
-	kept := l.runs[:0]
-	for _, r := range l.runs {
-		if heldBetween(held, r.birth, r.death) {
-			kept = append(kept, r)
-			continue
-		}
-		if e := s.heap.Release(r.slots); e != nil && err == nil {
-			err = fmt.Errorf("pagestore: reclaim: %w", e)
-		}
-		slots += uint64(r.slots.Count)
-		l.freed.add(s.heap, r.slots)
-	}
-	clear(l.runs[len(kept):])
-	l.runs = kept
-	l.slots -= slots
-	return slots, err
-}
-
-// waiting is the number of slots in limbo.
-func (l *limbo) waiting() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.slots
 }

@@ -239,7 +239,7 @@ type Stats struct {
 
 // Stats of the page store.
 func (s *Store) Stats() Stats {
-	f, gone := s.Facts(), s.limbo.gone()
+	f, gone := s.Facts(), s.limbo.soFar()
 	return Stats{
 		FreedSlots: gone.slots, FreedBytes: gone.bytes,
 		Heap: s.heap.Stats(), Holds: s.holds.stats(), LimboSlots: s.limbo.waiting(), RetiredLogs: s.logs.retired(),
