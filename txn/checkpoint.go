@@ -252,6 +252,6 @@ func (m *Manager) checkpointDue() bool {
 	now := m.opts.Now()
 	since := now.Sub(time.Unix(0, m.lastCheckpoint.Load()))
 	written := m.pressure.level()
-	due := written >= m.opts.CheckpointBytes || written > 0 && m.opts.CheckpointEvery > 0 && since >= m.opts.CheckpointEvery
+	due := written >= m.opts.CheckpointBytes || m.store.HeldInMemory() >= heldInMemory || written > 0 && m.opts.CheckpointEvery > 0 && since >= m.opts.CheckpointEvery
 	return due && m.pressure.mayRetry(now)
 }

@@ -116,8 +116,15 @@ func (m *Manager) Hold(ctx context.Context, o HoldOptions) (*Hold, error) {
 	}
 	h.lsn = h.pin.LSN()
 	heap.Push(&t.list, h)
+	if m.store.HeldInMemory() >= heldInMemory {
+		poke(m.keeperPoke)
+	}
 	return h, nil
 }
+
+// heldInMemory is the number of held LSNs at which a checkpoint is made to write
+// what only they reach: a few nodes each, which are in memory until then.
+const heldInMemory = 1 << 10
 
 func (m *Manager) holdTTL(ttl time.Duration) time.Duration {
 	if ttl == 0 {

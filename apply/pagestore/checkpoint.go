@@ -21,7 +21,8 @@ type Frozen struct {
 	births   births
 	deaths   deaths
 	left     []deadImage // died in the log, before the snapshot
-	low      wal.LSN     // low-water mark of the checkpoint, once it is written
+	held     held
+	low      wal.LSN // low-water mark of the checkpoint, once it is written
 }
 
 // Freeze prepares the snapshot that Cut has just returned for a checkpoint:
@@ -32,6 +33,9 @@ func (d *Draft) Freeze(s *Snapshot) (*Frozen, error) {
 	f := &Frozen{Snap: s}
 	t := newTaker(d.store.heap)
 	err := f.assign(s, t.take, d.died)
+	if err == nil {
+		err = d.assignHeld(f, t.take)
+	}
 	if e := t.batch.Close(); err == nil {
 		err = e
 	}
@@ -112,6 +116,9 @@ func (s *Store) write(f *Frozen) error {
 	}
 	if err := s.writeNodes(f); err != nil {
 		return fmt.Errorf("write nodes: %w", err)
+	}
+	if err := s.writeHeld(f); err != nil {
+		return fmt.Errorf("write what is held: %w", err)
 	}
 	if err := f.deaths.walk(s.nodes); err != nil {
 		return err
@@ -203,8 +210,9 @@ func (d *Draft) Rebase(f *Frozen) error {
 		return &r
 	}
 	d.cat = d.cat.Rebase(clean, nodes)
-	pub := d.store.holds.current()
+	pub := d.store.holds.rebased()
 	d.store.holds.publish(&Snapshot{Head: pub.Head, store: d.store, cat: pub.cat.Rebase(clean, nodes)})
+	d.rebaseHeld(func(c catalogue.Catalogue) catalogue.Catalogue { return c.Rebase(clean, nodes) })
 	// What is left was born behind the snapshot: its generation stays.
 	d.deaths.inLog = d.deaths.follow(f.births.moved)
 	return nil

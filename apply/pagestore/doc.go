@@ -66,6 +66,13 @@
 //  3. No page is returned whose hash is not the one its leaf names (promise 9).
 //  4. The checkpoint's entries are durable in the log before its record is.
 //
+// # What only holds reach
+//
+// A snapshot that is held pins nodes in memory that no checkpoint would write,
+// since newer ones have replaced them. For Hold, which may last, a checkpoint
+// writes them all the same, and the hold's snapshot reaches them by slot from
+// then on (spill.go). Their slots are born and dead at once.
+//
 // # Retired logs
 //
 // A checkpoint that has moved a generation's images lets its file be removed.

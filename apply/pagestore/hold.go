@@ -5,7 +5,7 @@ import "github.com/quire-db/quire/wal"
 // Hold keeps a snapshot without reading it, for as long as its owner likes.
 type Hold struct {
 	store *Store
-	snap  *Snapshot // guarded by store.holds.mu; nil when released
+	pin   *pin // guarded by store.holds.mu; nil when released
 }
 
 // Hold holds the newest published snapshot, or the one at an LSN that somebody
@@ -25,7 +25,7 @@ func (s *Store) Hold(at wal.LSN) (hold *Hold, ok bool) {
 		}
 	}
 	h.retain(snap)
-	return &Hold{store: s, snap: snap}, true
+	return &Hold{store: s, pin: h.pinned(snap)}, true
 }
 
 // Acquire holds the snapshot once more, to read it, until Store.Release. The
@@ -33,22 +33,22 @@ func (s *Store) Hold(at wal.LSN) (hold *Hold, ok bool) {
 func (h *Hold) Acquire() *Snapshot {
 	h.store.holds.mu.Lock()
 	defer h.store.holds.mu.Unlock()
-	h.store.holds.retain(h.snap)
-	return h.snap
+	h.store.holds.retain(h.pin.snap)
+	return h.pin.snap
 }
 
 // Release ends the hold, once, and reports what Store.Release does.
 func (h *Hold) Release() (freed bool) {
 	h.store.holds.mu.Lock()
 	defer h.store.holds.mu.Unlock()
-	snap := h.snap
-	h.snap = nil
-	return h.store.holds.drop(snap)
+	p := h.pin
+	h.pin = nil
+	return h.store.holds.unpin(p)
 }
 
 // LSN is that of the snapshot. The hold must not have been released.
 func (h *Hold) LSN() wal.LSN {
 	h.store.holds.mu.Lock()
 	defer h.store.holds.mu.Unlock()
-	return h.snap.LSN()
+	return h.pin.snap.LSN()
 }

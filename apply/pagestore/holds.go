@@ -15,6 +15,8 @@ type holds struct {
 	newest    *Snapshot
 	length    int    // of the list
 	gone      uint64 // snapshots that left the list
+	rebases   uint64 // checkpoints that ended
+	unsettled int    // pins that the next checkpoint settles
 	numbers   uint64
 	readers   int
 }
@@ -23,7 +25,7 @@ type holds struct {
 func (h *holds) publish(s *Snapshot) {
 	h.mu.Lock()
 	h.numbers++
-	s.number = h.numbers
+	s.number, s.basis = h.numbers, h.rebases
 	h.published = s
 	h.mu.Unlock()
 }
@@ -113,27 +115,32 @@ func (h *holds) heldLSNs() (lsns []wal.LSN, gone uint64) {
 	return lsns, h.gone
 }
 
-// oldestNumber is the number below which no snapshot is read any more.
+// oldestNumber is the number below which no snapshot needs files of the log, or
+// what became of them, any more.
 func (h *holds) oldestNumber() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := h.published.number
-	if h.oldest != nil {
-		n = min(n, h.oldest.number)
+	s := h.oldest
+	for s != nil && s.settled {
+		s = s.next
 	}
-	return n
+	if s == nil {
+		return h.published.number
+	}
+	return min(h.published.number, s.number)
 }
 
 // HoldStats says what is held.
 type HoldStats struct {
-	Readers int     // holds
-	Oldest  wal.LSN // the oldest snapshot held; the published one when none is
+	Readers  int     // holds
+	Oldest   wal.LSN // the oldest snapshot held; the published one when none is
+	InMemory int     // LSNs that only Hold holds, whose nodes the next checkpoint writes
 }
 
 func (h *holds) stats() HoldStats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	st := HoldStats{Readers: h.readers, Oldest: h.published.Head.LSN}
+	st := HoldStats{Readers: h.readers, Oldest: h.published.Head.LSN, InMemory: h.unsettled}
 	if h.oldest != nil {
 		st.Oldest = h.oldest.Head.LSN
 	}

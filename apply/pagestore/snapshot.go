@@ -27,6 +27,9 @@ type Snapshot struct {
 	// Guarded by store.holds.mu.
 	number     uint64 // of publishing, rising
 	readers    int
+	pin        *pin      // of holds; nil when there are none
+	basis      uint64    // holds.rebases when it was published
+	settled    bool      // nothing of it is in memory only
 	prev, next *Snapshot // the held snapshots, oldest first
 }
 

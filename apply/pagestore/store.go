@@ -212,8 +212,9 @@ func (s *Store) readHeap(slot heap.Slot, dst []byte) (wal.CorruptError, error) {
 // Reserve makes room, written before, for what a checkpoint of the draft's
 // size needs, so that Freeze works in memory.
 func (s *Store) Reserve() error {
+	held := int64(s.HeldInMemory()) // each has a few nodes
 	for _, c := range []heap.Class{9, 10, 11, 12} {
-		if err := s.heap.EnsureWritten(c, reserveBytes); err != nil {
+		if err := s.heap.EnsureWritten(c, reserveBytes+held*int64(c.Bytes())); err != nil {
 			return err
 		}
 	}

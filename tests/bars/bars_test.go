@@ -85,6 +85,11 @@ func run(t *testing.T, step, dir string) time.Duration {
 		t.Fatalf("%s: %v\n%s", step, err, out)
 	}
 	t.Logf("%-24s %6d ms, peak memory %4d MiB", step, ms, peak>>20)
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		if !strings.HasPrefix(line, "FIGURES") {
+			t.Log("  ", line)
+		}
+	}
 	if peak > memoryLimit {
 		t.Errorf("%s: peak memory %d MiB, the limit is %d MiB", step, peak>>20, memoryLimit>>20)
 	}

@@ -85,6 +85,11 @@ func (l *life) commit(w int, r *rand.Rand) error {
 	if r.IntN(3) == 0 {
 		l.number(w, &o)
 	}
+	if r.IntN(6) == 0 { // until the store is closed: a checkpoint writes what only it reaches
+		if _, err := l.o.Hold(l.o.ctx(), txn.HoldOptions{Owner: "life"}); err != nil {
+			return err
+		}
+	}
 	return l.run(o, kind, fmt.Sprintf("%c", 'a'+w), r)
 }
 
