@@ -12,6 +12,10 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
+// HoldsName is the file in which the process that has the store open says what
+// it holds. It is no part of the store: opening and verifying leave it alone.
+const HoldsName = "HOLDS"
+
 // strangers lists what lies in a store's directory and is none of its own, or
 // is a link, a FIFO or a directory in a file's place: whoever put it there may
 // have put others in the place of files. The heap looks after its own. Each is
@@ -20,7 +24,7 @@ func strangers(fsys vfs.FS, dir string) (found []error) {
 	n := names{fs: fsys, dir: dir}
 	n.list("", func(e vfs.Entry) bool {
 		switch e.Name {
-		case LockName, manifest.Name, manifest.Name + ".tmp":
+		case LockName, manifest.Name, manifest.Name + ".tmp", HoldsName, HoldsName + ".tmp":
 			return e.Mode.IsRegular()
 		case "wal", "heap", "quarantine":
 			return e.Mode.IsDir()

@@ -214,6 +214,7 @@ func (m *Manager) Checkpoint(ctx context.Context) error {
 // keeper checkpoints and reclaims.
 func (m *Manager) keeper() {
 	defer m.running.Done()
+	m.beginNotice()
 	tick := time.NewTicker(keeperTick)
 	defer tick.Stop()
 	for {
@@ -246,6 +247,7 @@ func (m *Manager) keep() {
 	if _, err := m.store.Reclaim(); err != nil {
 		m.log.Error().Err(err).Msg("reclaim failed")
 	}
+	m.giveNotice()
 }
 
 func (m *Manager) checkpointDue() bool {

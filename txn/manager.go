@@ -69,6 +69,7 @@ type Manager struct {
 	opened  wal.LSN // the last entry when it was opened
 	open    openTxs
 	holds   holdTable
+	notice  holdsFile // the keeper's, then Close's
 	buffers buffers
 	random  sharedReader // of UUIDs
 
@@ -158,6 +159,7 @@ func (m *Manager) close() error {
 	m.running.Wait()
 	close(m.stopFlusher)
 	<-m.flusherDone
+	m.endNotice()
 	m.prover.end()
 	m.endConsumers()
 	err := m.closeStore()

@@ -107,7 +107,7 @@ still holds, with export.
 		}
 	}
 	add(groupFiles, newInitCommand(a), newImportCommand(a), newExportCommand(a), newForkCommand(a), newTagCommand(a), newResetCommand(a))
-	add(groupLook, newLsCommand(a), newStatCommand(a), newLogCommand(a), newShowCommand(a), newCatCommand(a), newDiffCommand(a), newGraphCommand(a), newWatchCommand(a), newStatusCommand(a))
+	add(groupLook, newLsCommand(a), newStatCommand(a), newLogCommand(a), newShowCommand(a), newCatCommand(a), newDiffCommand(a), newGraphCommand(a), newWatchCommand(a), newStatusCommand(a), newHoldCommand(a))
 	add(groupCare, newCheckpointCommand(a), newGCCommand(a), newConsumerCommand(a), newRecoveryCommand(a))
 	add(groupTry, newDemoCommand(a), newBenchCommand(a))
 	root.AddCommand(newJSONTopic())

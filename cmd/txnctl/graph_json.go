@@ -12,7 +12,7 @@ type graphOutput struct {
 	LSN      uint64          `json:"lsn" doc:"of the last entry"`
 	Time     string          `json:"time" doc:"of the last entry, RFC 3339, UTC"`
 	Lineages []lineageOutput `json:"lineages" doc:"lines of tips, the oldest first"`
-	Holds    []holdOutput    `json:"holds" doc:"for whom the log is kept"`
+	Holds    []graphHold    `json:"holds" doc:"for whom the log is kept"`
 }
 
 // lineageOutput is one line of tips.
@@ -36,11 +36,11 @@ type tipOutput struct {
 	Pages   uint64       `json:"pages" doc:"that hold something but zeros"`
 	Bytes   int64        `json:"bytes" doc:"length of the file in it"`
 	Tags    []string     `json:"tags" doc:"that name it"`
-	Holds   []holdOutput `json:"holds" doc:"that keep it"`
+	Holds   []graphHold `json:"holds" doc:"that keep it"`
 }
 
-// holdOutput is what keeps something from being reclaimed.
-type holdOutput struct {
+// graphHold is what keeps something from being reclaimed.
+type graphHold struct {
 	Kind  string `json:"kind" doc:"what it is: consumer"`
 	Owner string `json:"owner" doc:"whose it is"`
 	LSN   uint64 `json:"lsn" doc:"from where on it keeps"`
@@ -68,10 +68,10 @@ func lineageOutputOf(l graph.Lineage) lineageOutput {
 	return o
 }
 
-func holdsOf(holds []graph.Hold) []holdOutput {
-	o := []holdOutput{}
+func holdsOf(holds []graph.Hold) []graphHold {
+	o := []graphHold{}
 	for _, h := range holds {
-		o = append(o, holdOutput(h))
+		o = append(o, graphHold(h))
 	}
 	return o
 }

@@ -32,6 +32,7 @@ var outputs = []struct {
 	{"graph", graphOutput{}},
 	{"watch (one for each event)", eventOutput{}},
 	{"status", statusOutput{}},
+	{"hold ls (one for each that holds)", holdOutput{}},
 	{"consumer ls (one for each consumer)", consumerOutput{}},
 	{"checkpoint", checkpointOutput{}},
 	{"gc", gcOutput{}},
@@ -43,9 +44,9 @@ var outputs = []struct {
 }
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
-on one line; ls, tag ls, log, diff, watch and consumer ls one for each volume, tag,
-entry, run of pages, event and consumer. Errors and notes go to standard error as text, exit
-codes are the same.
+on one line; ls, tag ls, log, diff, watch, hold ls and consumer ls one for each
+volume, tag, entry, run of pages, event, hold and consumer. Errors and notes go to
+standard error as text, exit codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not
 know. LSNs, counts and sizes are integers below 2^53 in practice; UUIDs, hashes

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -43,6 +45,8 @@ func TestScripts(t *testing.T) {
 			"free":   free,
 
 			"subscribe": subscribe,
+			"reserve":   reserve,
+			"noticed":   noticed,
 		},
 	})
 }
@@ -112,6 +116,29 @@ func trim(ts *testscript.TestScript, _ bool, _ []string) {
 func subscribe(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := serviceOf(ts).Consumer(context.Background(), args[0])
 	ts.Check(err)
+}
+
+// reserve OWNER REASON makes a hold of it, for an hour.
+func reserve(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := serviceOf(ts).Hold(context.Background(), txn.HoldOptions{Owner: args[0], Reason: args[1]})
+	ts.Check(err)
+}
+
+// noticed N waits until it has told other processes of N transactions and holds,
+// which keep something.
+func noticed(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		n, _, err := txn.ReadHolds(vfs.OS(), ts.Getenv("QUIRE_DIR"))
+		ts.Check(err)
+		if n.Total == want && n.KeptBytes > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%d holds are told of, want %d", n.Total, want)
+		}
+	}
 }
 
 // free closes it.

@@ -30,6 +30,10 @@ type statusOutput struct {
 	LogBytes      int64  `json:"log_bytes" doc:"their size, space for what is to come included"`
 	HeapFiles     int    `json:"heap_files" doc:"files of the heap"`
 	HeapBytes     int64  `json:"heap_bytes" doc:"their size, free space included"`
+	Holds         int    `json:"holds" doc:"transactions and holds that keep old states, see hold ls"`
+	OldestHeld    uint64 `json:"oldest_held" doc:"LSN of the oldest of them, 0 if there is none"`
+	HeldBytes     uint64 `json:"held_bytes" doc:"of the heap that they keep together"`
+	Consumers     int    `json:"consumers" doc:"for whom log is kept"`
 
 	ns int64
 }
@@ -71,6 +75,9 @@ func (a *app) statusOf(v *recovery.Viewed) (o statusOutput, err error) {
 	if o.Holder, o.Open, err = recovery.LockHolder(a.fs, a.dir); err != nil {
 		return o, err
 	}
+	if err := a.addHeld(&o, facts); err != nil {
+		return o, err
+	}
 	o.LogFiles, o.LogBytes = a.space(filepath.Join(a.dir, "wal"))
 	o.HeapFiles, o.HeapBytes = a.space(filepath.Join(a.dir, "heap"))
 	return o, nil
@@ -104,6 +111,8 @@ func (o statusOutput) text(w io.Writer, name style) {
 		fact{"volumes", fmt.Sprint(o.Volumes)},
 		fact{"log", fmt.Sprintf("from LSN %d on, %s, %s", o.Oldest, count(o.LogFiles, "file"), bytesText(o.LogBytes))},
 		fact{"heap", fmt.Sprintf("%s, %s", count(o.HeapFiles, "file"), bytesText(o.HeapBytes))},
+		fact{"held", o.heldText()},
+		fact{"consumers", o.consumersText()},
 	)
 }
 
