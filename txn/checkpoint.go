@@ -250,10 +250,19 @@ func (m *Manager) keep() {
 	m.giveNotice()
 }
 
+// crowded reports whether a checkpoint is due for the memory that it gives back:
+// that of nodes which were changed, or which holds keep.
+func (m *Manager) crowded() bool {
+	return m.store.HeldInMemory() >= heldInMemory || m.store.DirtyBytes() >= max(m.opts.CacheBytes, minDirtyBytes)
+}
+
+// minDirtyBytes of changed nodes are worth a checkpoint, however small the cache is.
+const minDirtyBytes = 4 << 20
+
 func (m *Manager) checkpointDue() bool {
 	now := m.opts.Now()
 	since := now.Sub(time.Unix(0, m.lastCheckpoint.Load()))
 	written := m.pressure.level()
-	due := written >= m.opts.CheckpointBytes || m.store.HeldInMemory() >= heldInMemory || written > 0 && m.opts.CheckpointEvery > 0 && since >= m.opts.CheckpointEvery
+	due := written >= m.opts.CheckpointBytes || m.crowded() || written > 0 && m.opts.CheckpointEvery > 0 && since >= m.opts.CheckpointEvery
 	return due && m.pressure.mayRetry(now)
 }

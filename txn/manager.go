@@ -272,7 +272,7 @@ func (m *Manager) pokeKeepers() {
 	if !m.wal.Ready() || m.store.Heap().Short() {
 		poke(m.preparerPoke)
 	}
-	if m.pressure.level() >= m.opts.CheckpointBytes {
+	if m.pressure.level() >= m.opts.CheckpointBytes || m.crowded() {
 		poke(m.keeperPoke)
 	}
 }

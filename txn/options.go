@@ -32,7 +32,9 @@ type Options struct {
 	// InlineBytes is how much payload of a group of commits, in bytes, lies in
 	// the log instead of in the heap: 8 KiB when zero.
 	InlineBytes int
-	// CacheBytes bounds the cache of tree nodes: 32 MiB when zero.
+	// CacheBytes bounds the cache of tree nodes: 32 MiB when zero. When those of
+	// the catalogue that were changed since the last checkpoint take about as much
+	// again, and 4 MiB at least, the next begins: so when many volumes are changed.
 	CacheBytes int64
 	// StageBytes bounds the pages of one transaction in memory; what is beyond
 	// is staged on disk: 4 MiB when zero. All together have 16 times as much.

@@ -45,6 +45,7 @@ func (d *Draft) Freeze(s *Snapshot) (*Frozen, error) {
 	}
 	f.births, d.births = d.births, births{}
 	f.deaths, d.deaths = d.deaths, deaths{}
+	d.store.dirty.Store(0)
 	// What an earlier attempt moved and has died since.
 	f.left = f.deaths.follow(f.births.moved)
 	if f.births.moved == nil {
@@ -176,7 +177,7 @@ func (s *Store) moveAll(f *Frozen, t *taker, out *slotWriter) error {
 }
 
 func (s *Store) writeNodes(f *Frozen) error {
-	out := f.newWriter(s.heap)
+	out := f.newClassWriter(s.heap)
 	for _, lin := range f.lineages {
 		if err := pagetree.Write(lin.Tree, f.births.moved, out.write); err != nil {
 			return err

@@ -203,7 +203,10 @@ func (v *DraftVolume) edit(lsn wal.LSN) pagetree.Edit {
 }
 
 // died hears of nodes; they are never in the log.
-func (d *Draft) died(x node.Dead) { d.deaths.add(x, 0) }
+func (d *Draft) died(x node.Dead) {
+	d.deaths.nodes++
+	d.deaths.add(x, 0)
+}
 
 // Cut ends the group: what was applied since the last Cut becomes a snapshot
 // that shares everything with the draft and that nothing changes any more. An
@@ -213,6 +216,7 @@ func (d *Draft) Cut() (*Snapshot, error) {
 		return nil, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
 	}
 	d.epoch++
+	d.store.dirty.Store(d.deaths.nodes)
 	return &Snapshot{Head: d.Head, store: d.store, cat: d.cat}, nil
 }
 
@@ -238,8 +242,7 @@ func (d *Draft) flush() error {
 	if err := d.flushRequests(e); err != nil {
 		return err
 	}
-	clear(d.names)
-	clear(d.vols)
+	d.names, d.vols = emptied(d.names), emptied(d.vols)
 	return nil
 }
 

@@ -30,6 +30,7 @@ type deaths struct {
 	subtrees []node.Dead // not walked yet
 	burials  []burial    // tips taken out of their chains, not walked yet
 	inLog    []deadImage // in the log; a checkpoint may have moved them to slots
+	nodes    int64       // of the catalogue: as many have newer versions in memory
 }
 
 // deadImage is an image in the log that a later version replaced.
@@ -90,6 +91,7 @@ func (d *deaths) before(e deaths) {
 	d.subtrees = append(e.subtrees, d.subtrees...)
 	d.burials = append(e.burials, d.burials...)
 	d.inLog = append(e.inLog, d.inLog...)
+	d.nodes += e.nodes
 }
 
 // walk lists the slots of subtrees that were dropped without being loaded,

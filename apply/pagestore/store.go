@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -35,7 +36,8 @@ type Store struct {
 	logs  logFiles
 	holds holds
 	limbo limbo
-	round uint64 // of moving images from the log; the checkpointer's
+	round uint64       // of moving images from the log; the checkpointer's
+	dirty atomic.Int64 // nodes of the catalogue changed since the last checkpoint began, as of the last Cut
 
 	man      *manifest.Manifest // nil when read-only
 	editing  sync.Mutex         // one edit at a time: it is computed from the facts before

@@ -1,7 +1,6 @@
 package catalogue
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -100,13 +99,13 @@ func decodeRef(b []byte) (r node.Ref) {
 }
 
 // decode is the function for node.Source.Load; it yields a *treeNode that
-// shares nothing with slot.
+// keeps slot, for its values.
 func decode(slot []byte) (any, int, error) {
 	n, err := decodeNode(slot)
 	if err != nil {
 		return nil, 0, err
 	}
-	return n, 2*len(slot) + 64*len(n.keys), nil
+	return n, len(slot) + 96*len(n.keys), nil
 }
 
 func decodeNode(slot []byte) (*treeNode, error) {
@@ -158,7 +157,7 @@ func (n *treeNode) decodeLeaf(lens, b []byte) error {
 	for i := range n.vals {
 		size += int(binary.LittleEndian.Uint16(lens[4*i:]))
 	}
-	vals := bytes.Clone(b[size:])
+	vals := b[size:]
 	for i := range n.vals {
 		v := int(binary.LittleEndian.Uint16(lens[4*i+2:]))
 		if v > MaxValue {
