@@ -118,9 +118,6 @@ func (s *Store) write(f *Frozen) error {
 	if err := s.writeNodes(f); err != nil {
 		return fmt.Errorf("write nodes: %w", err)
 	}
-	if err := s.writeHeld(f); err != nil {
-		return fmt.Errorf("write what is held: %w", err)
-	}
 	if err := f.deaths.walk(s.nodes); err != nil {
 		return err
 	}
@@ -128,6 +125,9 @@ func (s *Store) write(f *Frozen) error {
 		return err
 	}
 	f.left = append(f.left, f.deaths.follow(f.births.moved)...)
+	if err := s.writeHeld(f); err != nil { // knows by now what died in the log
+		return fmt.Errorf("write what is held: %w", err)
+	}
 	return s.heap.Sync()
 }
 

@@ -21,6 +21,7 @@ type Draft struct {
 
 	store *Store
 	epoch uint64
+	cutAt wal.LSN // Head at the last Cut
 	cat   catalogue.Catalogue
 	vols  map[wal.VolumeID]*DraftVolume // touched since the last Cut
 	names map[string]wal.VolumeID       // changed since the last Cut; zero for gone
@@ -216,13 +217,25 @@ func (d *Draft) Cut() (*Snapshot, error) {
 		return nil, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
 	}
 	d.epoch++
+	d.cutAt = d.Head.LSN
 	d.store.dirty.Store(d.deaths.nodes)
 	return &Snapshot{Head: d.Head, store: d.store, cat: d.cat}, nil
 }
 
+// edit changes the catalogue. Where no entry was applied since the last Cut, a
+// state at the same LSN is published and may be held: what it reaches dies with
+// the next entry.
+func (d *Draft) edit() catalogue.Edit {
+	e := catalogue.Edit{Epoch: d.epoch, LSN: d.Head.LSN, Source: d.store.nodes, Dead: d.died}
+	if d.Head.LSN == d.cutAt {
+		e.Death = d.Head.LSN + 1
+	}
+	return e
+}
+
 // flush puts the touched volumes into the catalogue.
 func (d *Draft) flush() error {
-	e := catalogue.Edit{Epoch: d.epoch, LSN: d.Head.LSN, Source: d.store.nodes, Dead: d.died}
+	e := d.edit()
 	for name, id := range d.names {
 		if err := d.flushName(e, name, id); err != nil {
 			return err

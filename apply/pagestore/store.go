@@ -82,7 +82,7 @@ func Open(o Options) (*Store, *Draft, error) {
 			Position: wal.Position{Timeline: facts.Timeline, LSN: c.LSN, Hash: c.Hash},
 			Epoch:    facts.Epoch, Time: c.Time,
 		},
-		store: s, epoch: 1, cat: catalogue.FromRoot(c.Root),
+		store: s, epoch: 1, cutAt: c.LSN, cat: catalogue.FromRoot(c.Root),
 		vols: map[wal.VolumeID]*DraftVolume{}, names: map[string]wal.VolumeID{},
 		tags: map[wal.Ref]*DraftTag{}, tips: map[tipID]*draftTip{}, lines: map[LineageID]*lineageRecord{},
 	}

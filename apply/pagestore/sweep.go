@@ -36,7 +36,7 @@ func (d *Draft) Sweep() (fatal bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("pagestore: look for tips that nothing keeps: %w", err)
 	}
-	s := sweep{d: d, todo: ending, edit: catalogue.Edit{Epoch: d.epoch, LSN: d.Head.LSN, Source: d.store.nodes, Dead: d.died}}
+	s := sweep{d: d, todo: ending, edit: d.edit()}
 	for n := 0; n < len(s.todo) && n < sweepTips; n++ {
 		if err := s.tip(s.todo[n]); err != nil {
 			return true, fmt.Errorf("pagestore: let go of tip %d: %w", s.todo[n].Tip, err)
@@ -117,9 +117,9 @@ func (s *sweep) tip(id tipID) error {
 	if err != nil {
 		return err
 	}
-	d.deaths.burials = append(d.deaths.burials, burial{
-		tree: l.tip.Tree, next: l.next.Tree, after: l.tip.After, death: d.Head.LSN + 1, pageSize: l.tip.PageSize,
-	})
+	b := burial{tree: l.tip.Tree, next: l.next.Tree, after: l.tip.After, death: d.Head.LSN + 1, pageSize: l.tip.PageSize}
+	pagetree.Bury(b.tree, b.next, b.after, b.death)
+	d.deaths.burials = append(d.deaths.burials, b)
 	for _, prefix := range []string{prefixTip, prefixEnding} {
 		if _, err := s.edit.Delete(&d.cat, id.key(prefix)); err != nil {
 			return err

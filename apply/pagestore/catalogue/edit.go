@@ -16,7 +16,8 @@ import (
 // other (the sequencer's mutex) with epochs that never decrease.
 type Edit struct {
 	Epoch  uint64          // from 1
-	LSN    wal.LSN         // of the entry that causes the change
+	LSN    wal.LSN         // of the entry that causes the change: birth of what it makes
+	Death  wal.LSN         // of what it replaces, when that is not LSN: one more if a state at LSN was published already
 	Source node.Source     // loads the nodes that lie in the heap
 	Dead   func(node.Dead) // is told, once, of each slot the new version no longer reaches
 }
@@ -229,9 +230,11 @@ func (e *Edit) bury(k *kid) {
 		slot, birth = k.ref.Slot, k.ref.Birth
 	} else {
 		slot, birth = k.n.slot, k.n.birth
-		k.n.died = e.LSN
+		k.n.died = e.death()
 	}
 	if slot != 0 {
-		e.Dead(node.Dead{Addr: uint64(slot), Birth: birth, Death: e.LSN})
+		e.Dead(node.Dead{Addr: uint64(slot), Birth: birth, Death: e.death()})
 	}
 }
+
+func (e *Edit) death() wal.LSN { return max(e.LSN, e.Death) }

@@ -42,10 +42,27 @@ func (s state) clone() state {
 	return c
 }
 
-// hold is a snapshot that is read from time to time.
+// hold is a snapshot that is read from time to time: all the time by a reader,
+// or for moments by one who holds it.
 type hold struct {
 	snap *pagestore.Snapshot
+	pin  *pagestore.Hold // instead of snap
 	want state
+}
+
+func (h hold) acquire() *pagestore.Snapshot {
+	if h.pin != nil {
+		return h.pin.Acquire()
+	}
+	return h.snap
+}
+
+func (h hold) end(s *pagestore.Store) {
+	if h.pin != nil {
+		h.pin.Release()
+		return
+	}
+	s.Release(h.snap)
 }
 
 // rig is a store beside its model.
@@ -151,13 +168,21 @@ func (r *rig) publish() *pagestore.Snapshot {
 }
 
 // hold holds what is published.
-func (r *rig) hold() { r.held = append(r.held, hold{r.s.Acquire(), r.cut.clone()}) }
+func (r *rig) hold() {
+	h := hold{want: r.cut.clone()}
+	if r.rng.IntN(2) == 0 {
+		h.snap = r.s.Acquire()
+	} else {
+		h.pin, _ = r.s.Hold(0)
+	}
+	r.held = append(r.held, h)
+}
 
 // release lets one go.
 func (r *rig) release() {
 	if len(r.held) > 0 {
 		i := r.rng.IntN(len(r.held))
-		r.s.Release(r.held[i].snap)
+		r.held[i].end(r.s)
 		r.held = slices.Delete(r.held, i, i+1)
 	}
 }
@@ -202,7 +227,11 @@ func (r *rig) checkpoint(meanwhile func()) error {
 func (r *rig) check() {
 	r.t.Helper()
 	for _, h := range r.held {
-		r.same(h.snap, h.want)
+		snap := h.acquire()
+		r.same(snap, h.want)
+		if h.pin != nil {
+			r.s.Release(snap)
+		}
 	}
 	snap := r.s.Acquire()
 	defer r.s.Release(snap)
