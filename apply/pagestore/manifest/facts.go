@@ -28,6 +28,7 @@ type Facts struct {
 	Used        *SlotSet         // slots that Checkpoint reaches; nil is none
 	Clean       wal.LSN          // last LSN of a store closed cleanly and not written since; 0 otherwise
 	Consumers   []Consumer       // ascending by name
+	Node        Node
 }
 
 // Options are fixed when a store is made.
@@ -61,6 +62,7 @@ type Edit struct {
 	Heap        []heap.FileInfo   // new files, and known ones that have grown
 	Used, Free  []heap.Extent     // applied in this order; neither need be sorted
 	Consumers   *[]Consumer       // the whole list; nil leaves it
+	Node        *Node             // nil leaves it
 }
 
 // apply changes f, or returns why e cannot be true and leaves f as it was.
@@ -100,6 +102,9 @@ func (f *Facts) set(e Edit) {
 	if e.Consumers != nil {
 		f.Consumers = append([]Consumer(nil), *e.Consumers...)
 	}
+	if e.Node != nil {
+		f.Node = *e.Node
+	}
 	f.LowWater = max(f.LowWater, e.LowWater)
 	f.Clean = 0
 }
@@ -121,6 +126,11 @@ func (f *Facts) check(e Edit) error {
 	}
 	if err := f.checkConsumers(e); err != nil {
 		return err
+	}
+	if e.Node != nil {
+		if err := checkNode(*e.Node); err != nil {
+			return err
+		}
 	}
 	return f.checkFiles(e.Heap)
 }

@@ -26,9 +26,10 @@ import (
 //	  8  options: created (8), page size (4), heap file bytes (8)
 //	  9  clean LSN (8)
 //	 10  consumers: count (v), each: length of the name (1), name, timeline (16), LSN (8), hash (32), dropped (1), kept (8)
+//	 11  node: role (1), UUID or zero (16), length of the place (2), place
 //
-// A snapshot has the parts 0 to 4 and 7 to 9, and 10 if there are consumers, and
-// stands for itself; an edit has any of 0 to 6 and 10. A part that is not listed
+// A snapshot has the parts 0 to 4 and 7 to 9, 10 if there are consumers, 11 if the
+// node is not the zero one, and stands for itself; an edit has any of 0 to 6, 10 and 11. A part that is not listed
 // is a newer program's: wal.ErrVersion. Consumers ascend by name. Extents ascend and lie in one file each; words are the
 // bits of 64 slots, the lowest first, files ascend and no last word is zero.
 // A payload is valid if and only if it is exactly that, counts fit its length,
@@ -45,10 +46,11 @@ const (
 	partOptions
 	partClean
 	partConsumers
+	partNode
 
 	snapshotParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap |
 		partBitmaps | partOptions | partClean
-	editParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap | partUsed | partFree | partConsumers
+	editParts = partTimeline | partCheckpoint | partLowWater | partGenerations | partHeap | partUsed | partFree | partConsumers | partNode
 	allParts  = snapshotParts | editParts
 
 	generationBytes = 8 + 8 + 8 + 8 + 1 + 32
@@ -65,6 +67,9 @@ func encodeSnapshot(f *Facts) []byte {
 	if len(f.Consumers) > 0 {
 		parts |= partConsumers
 	}
+	if f.Node != (Node{}) {
+		parts |= partNode
+	}
 	b = binary.LittleEndian.AppendUint16(b, parts)
 	b = appendTimeline(b, Timeline{f.Timeline, f.Epoch})
 	b = appendCheckpoint(b, f.Checkpoint)
@@ -78,6 +83,9 @@ func encodeSnapshot(f *Facts) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(f.Clean))
 	if len(f.Consumers) > 0 {
 		b = appendConsumers(b, f.Consumers)
+	}
+	if f.Node != (Node{}) {
+		b = appendNode(b, f.Node)
 	}
 	return b
 }
@@ -108,6 +116,9 @@ func encodeEdit(e Edit) []byte {
 	}
 	if e.Consumers != nil {
 		parts, b = parts|partConsumers, appendConsumers(b, *e.Consumers)
+	}
+	if e.Node != nil {
+		parts, b = parts|partNode, appendNode(b, *e.Node)
 	}
 	binary.LittleEndian.PutUint16(b, parts)
 	return b
@@ -202,7 +213,7 @@ func decodeSnapshot(b []byte) (Facts, error) {
 	switch {
 	case parts&^allParts != 0:
 		return Facts{}, errNewer(parts)
-	case parts&^partConsumers != snapshotParts:
+	case parts&^(partConsumers|partNode) != snapshotParts:
 		return Facts{}, errors.New("the first record is not a snapshot")
 	}
 	e := Edit{}
@@ -213,6 +224,9 @@ func decodeSnapshot(b []byte) (Facts, error) {
 	clean := wal.LSN(r.u64())
 	if parts&partConsumers != 0 {
 		e.Consumers = r.consumers()
+	}
+	if parts&partNode != 0 {
+		e.Node = r.node()
 	}
 	if err := r.end(); err != nil {
 		return Facts{}, err
@@ -237,6 +251,9 @@ func decodeEdit(b []byte) (Edit, error) {
 	r.edit(&e, parts)
 	if parts&partConsumers != 0 {
 		e.Consumers = r.consumers()
+	}
+	if parts&partNode != 0 {
+		e.Node = r.node()
 	}
 	return e, r.end()
 }

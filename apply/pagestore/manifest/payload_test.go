@@ -22,7 +22,7 @@ func payloads(f *testing.F, name string) (snapshot, edit []byte) {
 }
 
 func FuzzDecodeSnapshot(f *testing.F) {
-	for _, name := range []string{"v1.manifest", "v1-consumers.manifest"} {
+	for _, name := range []string{"v1.manifest", "v1-consumers.manifest", "v1-node.manifest"} {
 		snapshot, edit := payloads(f, name)
 		f.Add(snapshot)
 		f.Add(edit)
@@ -41,7 +41,7 @@ func FuzzDecodeSnapshot(f *testing.F) {
 }
 
 func FuzzDecodeEdit(f *testing.F) {
-	for _, name := range []string{"v1.manifest", "v1-consumers.manifest"} {
+	for _, name := range []string{"v1.manifest", "v1-consumers.manifest", "v1-node.manifest"} {
 		snapshot, edit := payloads(f, name)
 		f.Add(edit)
 		f.Add(snapshot)
