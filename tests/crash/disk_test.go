@@ -47,6 +47,8 @@ func (m mounted) SyncDir(name string) error              { return m.disk.SyncDir
 func (m mounted) ReadDir(name string) ([]vfs.Entry, error) { return m.disk.ReadDir(m.on(name)) }
 func (m mounted) Lstat(name string) (vfs.Entry, error)     { return m.disk.Lstat(m.on(name)) }
 
+func (m mounted) FileID(name string) (string, error) { return m.disk.FileID(m.on(name)) }
+
 func (m mounted) Lock(name, owner string) (func() error, error) {
 	return m.disk.Lock(m.on(name), owner)
 }

@@ -1,6 +1,7 @@
 package crashfs
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"math"
@@ -283,6 +284,17 @@ func (f *FS) Lock(name, owner string) (release func() error, err error) {
 	}
 	f.locks[locked] = true
 	return sync.OnceValue(func() error { return f.unlock(locked) }), nil
+}
+
+// FileID is the disk's: a node keeps its own through renames and crashes.
+func (f *FS) FileID(name string) (string, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n, err := f.look(Read, name)
+	if err != nil {
+		return "", wrap(Read, name, err)
+	}
+	return fmt.Sprintf("node %d", n), nil
 }
 
 // LockHolder says who holds a lock, as the disk's does.
