@@ -55,30 +55,11 @@ func Entry(d *pagestore.Draft, e *wal.Entry, hash wal.Hash, body Body) error {
 	if e.Last <= d.Head.LSN {
 		return nil
 	}
-	if err := follows(d, e); err != nil {
-		return err
-	}
-	changes, err := changesOf(e, body)
-	if err != nil {
-		return fmt.Errorf("apply: entry %d: %w", e.First, err)
-	}
-	plan, err := Prepare(d, e.First, changes)
+	p, err := PrepareEntry(d, e, body)
 	if err != nil {
 		return err
 	}
-	if err := checkBefore(e, plan.Results()); err != nil {
-		return err
-	}
-	if err := admit(d, e); err != nil {
-		return err
-	}
-	results := plan.Apply(body.Addr)
-	d.Born(body.Extents...)
-	for _, x := range body.Index {
-		d.Died(e.First, x)
-	}
-	d.Advance(e, hash)
-	return checkAfter(e, results)
+	return p.Apply(hash, body)
 }
 
 func follows(d *pagestore.Draft, e *wal.Entry) error {
@@ -94,6 +75,12 @@ func follows(d *pagestore.Draft, e *wal.Entry) error {
 		return bad("previous hash", e.Prev, d.Head.Hash)
 	case e.Kind == wal.KindTransaction && e.Timeline != d.Head.Timeline:
 		return bad("timeline", e.Timeline, d.Head.Timeline)
+	case e.Kind == wal.KindTransaction && e.Epoch != d.Head.Epoch:
+		return bad("epoch", e.Epoch, d.Head.Epoch)
+	case e.Kind == wal.KindTimeline && e.First > 1 && e.Begin.Parent != d.Head.Timeline:
+		return bad("parent timeline", e.Begin.Parent, d.Head.Timeline)
+	case e.Kind == wal.KindTimeline && e.First > 1 && e.Epoch <= d.Head.Epoch:
+		return bad("epoch", e.Epoch, fmt.Sprintf("%d already", d.Head.Epoch))
 	case e.Time <= d.Head.Time:
 		return bad("time", e.Time, fmt.Sprintf("not after %d", d.Head.Time))
 	}

@@ -95,6 +95,7 @@ func (s *Store) Write(f *Frozen, retain func(wal.Generation) bool) error {
 		f.low = facts.Needed(head.LSN)
 		gens := keep(facts.Generations, func(g wal.Generation) bool { return retain(g) || g.Last >= f.low })
 		return manifest.Edit{
+			Timeline:    timelineAt(facts, head),
 			LowWater:    f.low,
 			Checkpoint:  &manifest.Checkpoint{LSN: head.LSN, Hash: head.Hash, Time: head.Time, Root: f.Snap.cat.Root()},
 			Generations: &gens,
@@ -103,6 +104,15 @@ func (s *Store) Write(f *Frozen, retain func(wal.Generation) bool) error {
 			Free:        f.deaths.extents(),
 		}
 	})
+}
+
+// timelineAt is the timeline at the checkpoint, if an entry has begun another
+// since the one before.
+func timelineAt(facts manifest.Facts, head Head) *manifest.Timeline {
+	if facts.Timeline == head.Timeline && facts.Epoch == head.Epoch {
+		return nil
+	}
+	return &manifest.Timeline{ID: head.Timeline, Epoch: head.Epoch}
 }
 
 func (s *Store) write(f *Frozen) error {

@@ -246,6 +246,6 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		FreedSlots: gone.slots, FreedBytes: gone.bytes,
 		Heap: s.heap.Stats(), Holds: s.holds.stats(), LimboSlots: s.limbo.waiting(), RetiredLogs: s.logs.retired(),
-		Checkpoint: f.Checkpoint.LSN, ManifestSeq: f.Seq, Store: f.Store,
+		Checkpoint: f.Checkpoint.LSN, ManifestSeq: f.Seq, Store: f.ID(),
 	}
 }
