@@ -26,6 +26,7 @@ type Options struct {
 	FS              vfs.FS
 	Dir             string
 	Create          bool // make the store when there is none
+	Follower        bool // it takes its entries from another store (role.go)
 	CacheBytes      int64
 	GenerationBytes int64
 	Stage           quarantine.Limits
@@ -47,7 +48,9 @@ type Opened struct {
 
 // Report says what Open found and did.
 type Report struct {
-	Created    bool    // the store was made
+	Created    bool   // the store was made
+	Began      string // why opening began a timeline, the last entry; empty when it did not
+	Role       manifest.Role
 	Clean      bool    // it had been closed cleanly
 	Checkpoint wal.LSN // where replay began
 	Last       wal.LSN // where the log ends
@@ -137,6 +140,7 @@ type opening struct {
 	out   *Opened
 	facts manifest.Facts // as found
 	found *Findings
+	node  manifest.Node    // from this opening on
 	gens  []wal.Generation // made by this opening
 	moved []heap.Extent    // slots whose images were written anew elsewhere
 }
@@ -177,12 +181,16 @@ func (r *opening) create() error {
 		return err
 	}
 	r.out.Report.Created = true
-	return pagestore.Create(r.o.FS, r.o.Dir, manifest.Facts{
-		Store:    r.newUUID(),
-		Timeline: wal.TimelineID(r.newUUID()),
-		Epoch:    1,
-		Options:  manifest.Options{Created: r.o.Now().UnixNano(), PageSize: wal.DefaultPageSize, HeapFileBytes: heapFileBytes},
-	})
+	facts := manifest.Facts{
+		Store:   r.newUUID(),
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: wal.DefaultPageSize, HeapFileBytes: heapFileBytes},
+	}
+	if r.o.Follower {
+		facts.Node.Role = manifest.Follower
+	} else {
+		facts.Timeline, facts.Epoch = wal.TimelineID(r.newUUID()), 1
+	}
+	return pagestore.Create(r.o.FS, r.o.Dir, facts)
 }
 
 const heapFileBytes = 1 << 30
@@ -426,24 +434,6 @@ func (r *opening) flush(g *wal.Group) error {
 	return errors.Join(r.out.Store.Heap().Sync(), r.out.Log.Sync())
 }
 
-// begin writes LSN 1, the entry that begins a store's first timeline.
-func (r *opening) begin() error {
-	if r.found.Scan.Last != 0 {
-		return nil
-	}
-	e := &wal.Entry{
-		Kind: wal.KindTimeline, First: 1, Last: 1, Timeline: r.facts.Timeline, Epoch: r.facts.Epoch,
-		Txn: wal.TxnID(r.newUUID()), Time: r.o.Now().UnixNano(),
-		Begin: &wal.BeginTimeline{Store: r.facts.Store, PageAlgo: wal.AlgoXXH3, HashAlgo: wal.AlgoSHA256, Reason: "store created"},
-	}
-	g, err := r.add(nil, e, wal.Body{})
-	if err != nil {
-		return err
-	}
-	r.found.Scan.Last, r.out.Report.Last = 1, 1
-	return r.flush(g)
-}
-
 // adopt names the new generations in the manifest: from here on they stand for
 // what they were copied from.
 func (r *opening) adopt() error {
@@ -461,6 +451,7 @@ func (r *opening) adopt() error {
 	if err := r.name(r.facts.Generations); err != nil {
 		return err
 	}
+	r.out.Report.Role = r.node.Role
 	// A frame under this record: no older manifest passes for the newest now.
 	r.out.Log.SetManifest(r.out.Store.ManifestSeq())
 	if err := r.out.Log.AppendMark(r.found.Scan.Last); err != nil {
@@ -473,7 +464,7 @@ func (r *opening) adopt() error {
 func (r *opening) name(old []wal.Generation) error {
 	return r.out.Store.EditManifest(func(manifest.Facts) manifest.Edit {
 		gens := append(append([]wal.Generation(nil), old...), r.gens...)
-		return manifest.Edit{Generations: &gens, Heap: r.out.Store.Heap().Files()}
+		return manifest.Edit{Generations: &gens, Heap: r.out.Store.Heap().Files(), Node: r.nodeEdit()}
 	})
 }
 

@@ -71,6 +71,12 @@ func (e *Event) ReadPage(row wal.Row, dst []byte) error {
 	return nil
 }
 
+// Images is the body that the entry's locators point into: what Apply of another
+// store wants. It is valid as long as the event; behind checkpoints its
+// bytes may be others, which Apply finds out (ErrImage), unless a consumer
+// keeps them.
+func (e *Event) Images() (io.ReaderAt, error) { return e.body() }
+
 func (e *Event) body() (io.ReaderAt, error) {
 	if e.rec == nil {
 		return nil, errors.New("txn: a progress event has no pages")

@@ -55,6 +55,9 @@ type Manager struct {
 	expected int     // commits at work when the last group was written
 	syncTook time.Duration
 
+	role      atomic.Uint32 // see follow.go
+	following following
+
 	durableLSN     atomic.Uint64
 	progress       bell // rung when the durable or the published LSN rises, and by poison
 	prover         prover
@@ -95,7 +98,7 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 		return nil, nil, err
 	}
 	st, err := recovery.Open(recovery.Options{
-		FS: o.FS, Dir: dir, Create: o.Create, CacheBytes: o.CacheBytes, GenerationBytes: o.GenerationBytes,
+		FS: o.FS, Dir: dir, Create: o.Create, Follower: o.Follower, CacheBytes: o.CacheBytes, GenerationBytes: o.GenerationBytes,
 		Stage: quarantine.Limits{StageBytes: o.StageBytes, TotalBytes: 16 * o.StageBytes},
 		Now:   o.Now, Random: o.Random,
 	})
@@ -120,6 +123,7 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 	if o.Random == nil {
 		m.random.r = bufio.NewReaderSize(rand.Reader, 1<<10) // a system call for 64 UUIDs
 	}
+	m.role.Store(uint32(st.Report.Role))
 	m.ordinals.set(st.Ordinals)
 	m.unsynced.last = st.Draft.Head.LSN
 	m.setDurable(st.Draft.Head.LSN)
@@ -187,7 +191,8 @@ func (m *Manager) closeStore() error {
 }
 
 // Begin begins a transaction on the newest committed state. Its cost does not
-// depend on what the store holds. Rollback or Commit ends it.
+// depend on what the store holds. Rollback or Commit ends it. ErrFollower: the
+// store is a follower, and the transaction may write.
 //
 // With TxOptions.Actor and Seq the request is looked up first: one that has
 // committed is a *RepeatedError with its result, one that cannot commit here any
@@ -198,6 +203,9 @@ func (m *Manager) Begin(ctx context.Context, o TxOptions) (*Tx, error) {
 	}
 	if err := o.validate(); err != nil {
 		return nil, err
+	}
+	if !o.ReadOnly && m.Role() != RoleWriter {
+		return nil, ErrFollower
 	}
 	if !o.ReadOnly && o.Seq == 0 {
 		if err := m.poisoned(); err != nil {

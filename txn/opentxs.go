@@ -52,6 +52,13 @@ func (o *openTxs) close() {
 	o.closed = true
 }
 
+// ended reports whether the manager is closed or closing.
+func (o *openTxs) ended() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 func (o *openTxs) all() []*Tx {
 	o.mu.Lock()
 	defer o.mu.Unlock()

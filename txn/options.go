@@ -16,6 +16,10 @@ type Options struct {
 	// Create makes the store when the directory holds none; without it a
 	// missing store is an error.
 	Create bool
+	// Follower makes the store one that takes its entries from another store,
+	// by Apply, and commits no transactions (follow.go). It stays one, however it is opened,
+	// until Promote. A new one is empty: LSN 1 comes from the other store.
+	Follower bool
 	// Logger gets what an operator wants to know; silent by default. Page
 	// bytes are never logged.
 	Logger zerolog.Logger

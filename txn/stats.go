@@ -20,6 +20,7 @@ type Stats struct {
 	Published wal.LSN // what transactions begun now see
 	Durable   wal.LSN // the highest LSN known synced; below Published by buffered commits only
 	Head      wal.Position
+	Role      Role
 
 	Commits   uint64
 	Conflicts uint64 // retried by Update
@@ -47,7 +48,7 @@ type Stats struct {
 func (m *Manager) Stats() Stats {
 	head := m.store.Published()
 	s := Stats{
-		Published: head.LSN, Durable: m.durable(), Head: head.Position,
+		Published: head.LSN, Durable: m.durable(), Head: head.Position, Role: m.Role(),
 		Commits: m.stats.commits.Load(), Conflicts: m.stats.conflicts.Load(), Groups: m.stats.groups.Load(),
 		Syncs: m.stats.syncs.Load(), Expired: m.stats.expired.Load(),
 		PayloadBytes: m.stats.payload.Load(), LogBytes: m.stats.logBytes.Load(), StagedBytes: m.area.Bytes(),
