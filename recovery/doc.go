@@ -46,9 +46,12 @@
 //	startLog   makes a generation the manifest does not name the old log is as it was
 //	rewrite    writes entries in (D, b) anew into it, images every entry kept is synced somewhere
 //	           above the mark to new slots; syncs
-//	begin      in a new store, writes LSN 1                  the log is not empty
-//	adopt      names the new generation in the manifest,     the new log stands for the old tail,
-//	           then writes and syncs a mark under it         and no older manifest passes any more
+//	begin      in a new store, writes LSN 1; behind a        the log is a follower's, or begins its
+//	           promotion, and in what may be a copy, the     timeline
+//	           entry that begins a timeline
+//	adopt      names the new generation, role and place      the new log stands for the old tail,
+//	           in the manifest, then writes and syncs a      and no older manifest passes any more
+//	           mark under it
 //	retire     cuts the old files at D, seals them in the    every generation but the new one is
 //	           manifest, frees the slots copied from         sealed: any damage to it is corruption
 //	replay     applies the entries behind the checkpoint     the newest state is published
@@ -66,6 +69,9 @@
 //
 // # Reading a Report
 //
+//	Role, Began           writer or follower; why opening began a timeline (role.go)
+//	Copied                the directory is another than before: the store may be a
+//	                      copy, and is one of its own from now on (place.go)
 //	Clean                 the store had been closed; then there is no Cut
 //	Checkpoint, Last      replay went from one to the other
 //	Replayed              entries applied again, in ReplayedBytes of log

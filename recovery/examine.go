@@ -21,7 +21,12 @@ type Findings struct {
 	Scan     *wal.ScanResult
 	Unnamed  []wal.GenID // log generations that the manifest does not name; they hold nothing that is needed
 
-	live bool // somebody writes the store: the log may be ahead of the manifest read
+	// Copied: the directory is not the one in which the store was last opened
+	// (place.go). Opening a writer begins a timeline then.
+	Copied bool
+
+	place string
+	live  bool // somebody writes the store: the log may be ahead of the manifest read
 }
 
 // Examine reads manifest and log of a store and decides what of the log is
@@ -95,6 +100,7 @@ func (f *Findings) load(fsys vfs.FS, dir string) (err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(remains(fsys, dir), err)
 	}
+	f.locate(fsys, dir)
 	return err
 }
 

@@ -363,7 +363,11 @@ func (m *mutant) open(b *builder, damaged bool) {
 		}
 		return
 	}
-	if want := m.want(b, rep.Last, damaged); want != nil {
+	last := rep.Last
+	if rep.Began == recovery.ReasonCopy {
+		last-- // all mutants are copies
+	}
+	if want := m.want(b, last, damaged); want != nil {
 		if err := readAll(m.t, manager, want); err != nil && (!damaged || !typed(err)) {
 			m.t.Errorf("reading: %v", err)
 		}

@@ -51,6 +51,7 @@ type Report struct {
 	Created    bool   // the store was made
 	Began      string // why opening began a timeline, the last entry; empty when it did not
 	Role       manifest.Role
+	Copied     bool    // it was opened in another directory before: it may be a copy, and is a store of its own now
 	Clean      bool    // it had been closed cleanly
 	Checkpoint wal.LSN // where replay began
 	Last       wal.LSN // where the log ends
@@ -183,6 +184,7 @@ func (r *opening) create() error {
 	r.out.Report.Created = true
 	facts := manifest.Facts{
 		Store:   r.newUUID(),
+		Node:    manifest.Node{Place: placeOf(r.o.FS, r.o.Dir)},
 		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: wal.DefaultPageSize, HeapFileBytes: heapFileBytes},
 	}
 	if r.o.Follower {
@@ -212,6 +214,7 @@ func (r *opening) examine() (err error) {
 	}
 	r.facts = r.found.Facts
 	rep := &r.out.Report
+	rep.Copied = r.found.Copied
 	rep.Clean, rep.Checkpoint, rep.Last = r.facts.Clean != 0, r.facts.Checkpoint.LSN, r.found.Scan.Last
 	rep.Cut, rep.TornManifest = r.found.Scan.Cut, r.found.Manifest.TornBytes
 	return rehearse(r.o.FS, r.o.Dir, r.found)

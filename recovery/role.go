@@ -24,6 +24,8 @@ import (
 //	                                          reason "promotion"
 //	a successor's           yes               nothing                 follower: the promotion
 //	                                                                  is taken back
+//	a writer's, that may    no                begin-timeline,         -
+//	be a copy (place.go)                      reason "copy"
 //
 // A successor was promoted and then killed before its timeline had begun.
 //
@@ -47,6 +49,12 @@ func (r *opening) roleNow() manifest.Role {
 func (r *opening) begin() error {
 	r.node = r.facts.Node
 	r.node.Role = r.roleNow()
+	if r.found.place != "" {
+		r.node.Place = r.found.place
+	}
+	if r.found.Copied {
+		r.node.ID = r.newUUID()
+	}
 	switch {
 	case r.node.Role == manifest.Follower:
 		return nil
@@ -54,6 +62,8 @@ func (r *opening) begin() error {
 		return r.beginTimeline(&wal.Entry{Timeline: r.facts.Timeline, Epoch: r.facts.Epoch}, ReasonCreated)
 	case r.facts.Node.Role == manifest.Successor:
 		return r.beginTimeline(r.successor(), ReasonPromotion)
+	case r.found.Copied:
+		return r.beginTimeline(r.successor(), ReasonCopy)
 	}
 	return nil
 }
@@ -62,6 +72,7 @@ func (r *opening) begin() error {
 const (
 	ReasonCreated   = "store created"
 	ReasonPromotion = "promotion"
+	ReasonCopy      = "copy"
 )
 
 // successor is the beginning of a timeline behind the last entry.

@@ -49,6 +49,7 @@ type VerifyReport struct {
 	Cut           *wal.Cut // the torn tail that opening will cut; nil when there is none
 	TornManifest  int64    // bytes of a manifest record that never was acknowledged
 	Leftovers     []string // files of no state that opening will remove
+	Copied        bool     // it lies elsewhere than where it was last opened: it may be a copy (place.go)
 
 	// What was verified.
 	Entries  uint64 // of the log
@@ -209,6 +210,7 @@ func (v *verifier) manifest() error {
 	}
 	facts := v.found.Facts
 	v.rep.ClosedCleanly, v.rep.TornManifest = facts.Clean != 0, v.found.Manifest.TornBytes
+	v.rep.Copied = v.found.Copied
 	v.rep.Checkpoint, v.rep.Durable, v.rep.Last = facts.Checkpoint.LSN, facts.Checkpoint.LSN, facts.Checkpoint.LSN
 	return nil
 }

@@ -129,6 +129,7 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 	m.setDurable(st.Draft.Head.LSN)
 	m.lastCheckpoint.Store(o.Now().UnixNano())
 	m.start()
+	m.logPlace(&st.Report)
 	m.log.Info().Str("dir", dir).Uint64("lsn", uint64(st.Draft.Head.LSN)).
 		Int("replayed", st.Report.Replayed).Dur("took", st.Report.Took).Msg("store opened")
 	return m, &st.Report, nil

@@ -139,3 +139,14 @@ func (m *Manager) sequenceTimeline(reason string) (*group, wal.Position, error) 
 	g.synced = true
 	return g, d.Head.Position, nil
 }
+
+// logPlace says loudly what opening found out about whose store it is.
+func (m *Manager) logPlace(rep *recovery.Report) {
+	if rep.Copied {
+		m.log.Warn().Str("dir", m.dir).Stringer("store", m.store.Stats().Store).
+			Msg("the store lies in another directory than before and may be a copy: it is a store of its own now")
+	}
+	if rep.Began != "" && !rep.Created {
+		m.log.Warn().Stringer("position", m.store.Published().Position).Str("reason", rep.Began).Msg("opening began a timeline")
+	}
+}

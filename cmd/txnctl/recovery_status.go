@@ -21,6 +21,7 @@ type recoveryOutput struct {
 	Cut           *cutOutput `json:"cut" doc:"torn tail to be cut; null when there is none"`
 	TornManifest  int64      `json:"torn_manifest" doc:"bytes of a manifest record that was never acknowledged"`
 	Unnamed       int        `json:"unnamed" doc:"log files of no state, to be removed"`
+	Copied        bool       `json:"copied" doc:"it lies elsewhere than where it was last opened: opening a writer begins a timeline"`
 }
 
 func newRecoveryStatusCommand(a *app) *cobra.Command {
@@ -51,7 +52,7 @@ func recoveryOf(f *recovery.Findings) recoveryOutput {
 	checkpoint, last := f.Facts.Checkpoint.LSN, f.Scan.Last
 	durable := max(f.Scan.Durable.LSN, checkpoint)
 	return recoveryOutput{
-		ClosedCleanly: f.Facts.Clean != 0, Checkpoint: uint64(checkpoint), Last: uint64(last), Replay: uint64(last - checkpoint),
+		ClosedCleanly: f.Facts.Clean != 0, Copied: f.Copied, Checkpoint: uint64(checkpoint), Last: uint64(last), Replay: uint64(last - checkpoint),
 		Durable: uint64(durable), Rewrite: uint64(last - durable), Cut: cutOf(f.Scan.Cut),
 		TornManifest: f.Manifest.TornBytes, Unnamed: len(f.Unnamed),
 	}
@@ -60,6 +61,7 @@ func recoveryOf(f *recovery.Findings) recoveryOutput {
 func (o recoveryOutput) text(w io.Writer, name style) {
 	printFacts(w, name,
 		fact{"state", o.state()},
+		fact{"copy", copyText(o.Copied)},
 		fact{"checkpoint", lsnText(o.Checkpoint)},
 		fact{"to replay", o.replay()},
 		fact{"not known synced", count(o.Rewrite, "entry")},

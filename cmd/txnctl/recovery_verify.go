@@ -27,6 +27,7 @@ type verifyOutput struct {
 	Nodes         uint64          `json:"nodes" doc:"of the trees, verified"`
 	Pages         uint64          `json:"pages" doc:"verified"`
 	Slots         slotsOutput     `json:"slots" doc:"what the slots of the heap are there for"`
+	Copied        bool            `json:"copied" doc:"it lies elsewhere than where it was last opened, which is no problem"`
 }
 
 // problemOutput is something that is not as it must be.
@@ -88,7 +89,7 @@ func (a *app) recoveryVerify(ctx context.Context) error {
 
 func verifyOf(r *recovery.VerifyReport) verifyOutput {
 	o := verifyOutput{
-		Clean: r.Clean, Problems: []problemOutput{}, More: r.More, ClosedCleanly: r.ClosedCleanly,
+		Clean: r.Clean, Problems: []problemOutput{}, More: r.More, ClosedCleanly: r.ClosedCleanly, Copied: r.Copied,
 		Checkpoint: uint64(r.Checkpoint), Durable: uint64(r.Durable), Last: uint64(r.Last), Cut: cutOf(r.Cut),
 		Leftovers: append([]string{}, r.Leftovers...), Entries: r.Entries, LogBytes: r.LogBytes,
 		Volumes: r.Volumes, Nodes: r.Nodes, Pages: r.Pages, Slots: slotsOutput(r.Slots),
@@ -108,6 +109,7 @@ func (o verifyOutput) text(w io.Writer, name, bad style) {
 		fact{"trees", fmt.Sprintf("%s, %s, %s", count(o.Volumes, "volume"), count(o.Nodes, "node"), count(o.Pages, "page"))},
 		fact{"slots", fmt.Sprintf("%d: %d current, %d of the checkpoint, %d of the log, %d for consumers, %d free", s.Total, s.Current, s.Checkpoint, s.Log, s.Consumers, s.Free)},
 		fact{"left by a crash", o.left()},
+		fact{"copy", copyText(o.Copied)},
 	)
 	for _, p := range o.Problems {
 		fmt.Fprintf(w, "  %s %s\n", bad.paint(p.where()+":"), p.Reason)

@@ -34,6 +34,8 @@ type statusOutput struct {
 	OldestHeld    uint64 `json:"oldest_held" doc:"LSN of the oldest of them, 0 if there is none"`
 	HeldBytes     uint64 `json:"held_bytes" doc:"of the heap that they keep together"`
 	Consumers     int    `json:"consumers" doc:"for whom log is kept"`
+	Role          string `json:"role" doc:"writer, follower, or successor: a follower whose promotion the next opening completes"`
+	Copied        bool   `json:"copied" doc:"it lies elsewhere than where it was last opened: a copy, or moved"`
 
 	ns int64
 }
@@ -64,7 +66,7 @@ func (a *app) status() error {
 func (a *app) statusOf(v *recovery.Viewed) (o statusOutput, err error) {
 	facts, scan, head := v.Facts(), v.Findings().Scan, v.Snapshot().Head
 	o = statusOutput{
-		Dir: a.dir, Store: facts.Store.String(), ClosedCleanly: facts.Clean != 0,
+		Dir: a.dir, Store: facts.ID().String(), Role: facts.Node.Role.String(), Copied: v.Findings().Copied, ClosedCleanly: facts.Clean != 0,
 		Timeline: head.Timeline.String(), Epoch: head.Epoch, LSN: uint64(head.LSN), Hash: head.Hash.String(),
 		Time: jsonTime(head.Time), Durable: uint64(max(scan.Durable.LSN, facts.Checkpoint.LSN)),
 		Checkpoint: uint64(facts.Checkpoint.LSN), Oldest: uint64(oldest(facts.Generations)), ns: head.Time,
@@ -104,6 +106,8 @@ func (o statusOutput) text(w io.Writer, name style) {
 		fact{"store", o.Dir},
 		fact{"state", o.state()},
 		fact{"id", o.Store},
+		fact{"role", o.Role},
+		fact{"copy", copyText(o.Copied)},
 		fact{"timeline", fmt.Sprintf("%s, epoch %d", o.Timeline, o.Epoch)},
 		fact{"last entry", fmt.Sprintf("LSN %d of %s", o.LSN, timeText(o.ns))},
 		fact{"durable", fmt.Sprintf("LSN %d", o.Durable)},
@@ -126,4 +130,13 @@ func (o statusOutput) state() string {
 		return "closed cleanly"
 	}
 	return "not closed cleanly; the next opening recovers it (txnctl recovery status)"
+}
+
+// copyText says what is done about a store that may be a copy; empty when it is
+// none.
+func copyText(copied bool) string {
+	if !copied {
+		return ""
+	}
+	return "it lies elsewhere than where it was last opened: opening it makes it a store of its own, on a new timeline if it is a writer"
 }

@@ -39,6 +39,9 @@ func (a *app) withStore(o txn.Options, f func(*txn.Manager, *recovery.Report) er
 
 // noteRecovery says what opening had to put right.
 func (a *app) noteRecovery(rep *recovery.Report) {
+	if rep.Copied {
+		a.note("The store lies in another directory than before and may be a copy: it is a store of its own from now on, with a new UUID%s.", timelineNote(rep))
+	}
 	if rep.Clean || rep.Created {
 		return
 	}
@@ -46,6 +49,14 @@ func (a *app) noteRecovery(rep *recovery.Report) {
 	if rep.Cut != nil {
 		a.note("A torn tail of %s was cut from the log, a copy is in quarantine/: %s.", bytesText(rep.Cut.Bytes), rep.Cut.Reason)
 	}
+}
+
+// timelineNote says that opening began a timeline.
+func timelineNote(rep *recovery.Report) string {
+	if rep.Began == "" {
+		return ""
+	}
+	return fmt.Sprintf(" and, from LSN %d on, a new timeline", rep.Last)
 }
 
 // withView runs f with the state at an LSN, 0 for the newest, which is read
