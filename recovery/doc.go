@@ -6,6 +6,7 @@
 //
 //	Open       recovers the store and readies it for writing; txn.Open calls it
 //	View       one state of a store, read-only, also beside a running service
+//	OpenTail   its log with images, as it becomes durable, also beside a service
 //	Verify     reads and checks everything, changes not one byte
 //	Examine    manifest and log only: what Open would find
 //	LockHolder who has the store open

@@ -36,6 +36,8 @@ var outputs = []struct {
 	{"consumer ls (one for each consumer)", consumerOutput{}},
 	{"checkpoint", checkpointOutput{}},
 	{"gc", gcOutput{}},
+	{"follow (one each time it has caught up)", followOutput{}},
+	{"promote", promoteOutput{}},
 	{"recovery status", recoveryOutput{}},
 	{"recovery verify", verifyOutput{}},
 	{"recovery replay", replayOutput{}},

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -47,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"subscribe": subscribe,
 			"reserve":   reserve,
 			"noticed":   noticed,
+			"reaches":   reaches,
 		},
 	})
 }
@@ -137,6 +139,25 @@ func noticed(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("%d holds are told of, want %d", n.Total, want)
+		}
+	}
+}
+
+// reaches DIR LSN waits until another store holds that entry.
+func reaches(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := wal.ParseLSN(args[1])
+	ts.Check(err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		v, err := recovery.View(vfs.OS(), ts.MkAbs(args[0]), 0)
+		if err == nil {
+			at := v.Snapshot().LSN()
+			ts.Check(v.Close())
+			if at >= want {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for LSN %d: %v", want, err)
 		}
 	}
 }
