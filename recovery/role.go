@@ -27,6 +27,9 @@ import (
 //	a writer's, that may    no                begin-timeline,         -
 //	be a copy (place.go)                      reason "copy"
 //
+// A follower without any entry is not called closed cleanly: there is no last LSN to
+// say so with, and nothing to lose.
+//
 // A successor was promoted and then killed before its timeline had begun.
 //
 // Entry and role become true together: the entry is in a generation of the log

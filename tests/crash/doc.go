@@ -31,6 +31,13 @@
 // the opening and closing just done is cut in turn at each of its operations,
 // and so once more of those. Half are given to recovery.Verify before or after.
 //
+// A follower's life (follow_test.go) is cut likewise: made, fed with the stream of a
+// life's writer beside checkpoints, closed and opened, promoted, written. What is left
+// must be the follower it was, with the writer's state and hash at an LSN that is not
+// below what it had acknowledged; it is fed the rest and promoted. From the operation
+// on at which Promote is called it may be a writer, from its answer on it must be. And
+// the opening of a copy (copy_test.go): whatever is cut, it begins its timeline once.
+//
 // In fault_test.go the operations of a life fail instead, once or for ever, with
 // EIO, ENOSPC or half of a write done; the living store is read, then opened on
 // a disk that is well again. A disk that is full (nothing grows, no names) must
