@@ -17,14 +17,17 @@
 // resulting states, which have a fixed size, are filled in after Apply.
 //
 // Entry applies an entry of the log. It makes the same Changes of the entry's
-// sections, and checks what the entry says against what is here.
+// sections, and checks what the entry says against what is here. It is PrepareEntry
+// and Prepared.Apply; a follower, which takes entries from elsewhere, calls
+// Foretell between the two, so that a result that is not what the entry says
+// is found before anything is changed.
 //
 // # Guarantees
 //
 //   - Entries apply strictly in the order of LSNs; one that was applied is
 //     skipped (promise 3).
 //   - Before anything changes these are checked: LSN, previous hash, timeline,
-//     rising time; for each section the expected tip and state, the base, the
+//     epoch, rising time; of a begin-timeline entry its parent; for each section the expected tip and state, the base, the
 //     previous change and seq of the ref, the normalised discards. After
 //     Apply, in memory, the resulting state. A mismatch is a *MismatchError;
 //     the draft it left is dropped, and nothing of it was published.

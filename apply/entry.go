@@ -108,8 +108,8 @@ func changeOf(s *wal.Section, body Body) (Change, error) {
 	switch own := s.Base.Ref == s.Ref; {
 	case s.Ref.Name == "" && !c.Create && (!own || s.Base.LSN != s.Expect.LSN):
 		return c, fmt.Errorf("a volume's current tip is set to what is not relative to it: %w", ErrUnsupported)
-	case s.Ref.Name != "" && own, c.Create && (own || c.Attrs == nil), s.Ref.Name != "" && c.Attrs != nil:
-		return c, fmt.Errorf("ref %q is relative to itself, or has or lacks the attributes of a volume: %w", s.Ref.Name, ErrUnsupported)
+	case own && (c.Create || c.Name != ""), c.Name != "" && c.Attrs != nil:
+		return c, fmt.Errorf("ref %q is relative to itself, or has the attributes of a volume: %w", s.Ref.Name, ErrUnsupported)
 	}
 	if s.Base.LSN != 0 && (c.Create || c.Name != "") {
 		c.From = &From{Ref: s.Base.Ref, Tip: s.Base.LSN}

@@ -60,14 +60,12 @@ func (p *Prepared) Apply(hash wal.Hash, body Body) error {
 }
 
 // Foretell checks the states that the entry claims to result in before anything
-// is changed: for entries from elsewhere, whose refusal must leave no trace. It
-// does so for what changes the current tip of a volume from that tip; of other
-// sections Apply tells. Cost: a look-up for each page written or
-// discarded, a step for each page cut off.
+// is changed: for entries from elsewhere, whose refusal must leave no trace. Cost:
+// a look-up for each page written or discarded, a step for each page cut off.
 func (p *Prepared) Foretell() error {
 	for i := range p.entry.Sections {
 		s := &p.entry.Sections[i]
-		if s.Action != wal.ActionSet || s.Ref.Name != "" || s.Base.LSN != 0 && s.Base.Ref != s.Ref {
+		if s.Action != wal.ActionSet {
 			continue
 		}
 		got, err := p.plan.foretell(i)
@@ -83,11 +81,12 @@ func (p *Prepared) Foretell() error {
 
 // foretell is the state that change i would result in.
 func (p *Plan) foretell(i int) (wal.State, error) {
-	c, v, r := &p.changes[i], p.vols[i], &p.results[i]
-	after := wal.State{PageSize: r.Before.PageSize, Pages: r.Size, Sum: r.Before.Sum}
-	if c.Create {
-		after.PageSize = c.Attrs.PageSize
+	c, v, r := &p.changes[i], p.parts[i].tree, &p.results[i]
+	if p.untouched(i) {
+		return r.Base.State, nil
 	}
+	size, _ := p.ownerPageSize(i)
+	after := wal.State{PageSize: size, Pages: r.Size, Sum: r.Base.State.Sum}
 	cut := min(c.Cut, r.Size)
 	if cut < v.Size() {
 		for page, err := range v.Pages(cut, v.Size()) {

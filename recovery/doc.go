@@ -70,7 +70,8 @@
 //
 // # Reading a Report
 //
-//	Role, Began           writer or follower; why opening began a timeline (role.go)
+//	Role, Demoted         writer or follower; whether opening made it one (role.go)
+//	Began                 why opening began a timeline
 //	Copied                the directory is another than before: the store may be a
 //	                      copy, and is one of its own from now on (place.go)
 //	Clean                 the store had been closed; then there is no Cut

@@ -51,6 +51,7 @@ type Report struct {
 	Created    bool   // the store was made
 	Began      string // why opening began a timeline, the last entry; empty when it did not
 	Role       manifest.Role
+	Demoted    bool    // it was a writer, and is a follower since it was opened as one
 	Copied     bool    // it was opened in another directory before: it may be a copy, and is a store of its own now
 	Clean      bool    // it had been closed cleanly
 	Checkpoint wal.LSN // where replay began
@@ -455,6 +456,7 @@ func (r *opening) adopt() error {
 		return err
 	}
 	r.out.Report.Role = r.node.Role
+	r.out.Report.Demoted = r.node.Role == manifest.Follower && r.facts.Node.Role != manifest.Follower
 	// A frame under this record: no older manifest passes for the newest now.
 	r.out.Log.SetManifest(r.out.Store.ManifestSeq())
 	if err := r.out.Log.AppendMark(r.found.Scan.Last); err != nil {

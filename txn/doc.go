@@ -32,6 +32,8 @@
 //     exceeds what is durable. Reads go on. Reopening recovers.
 //   - An unknown outcome is an *UnknownError, never a guess. Manager.Outcome
 //     resolves it as far as it can be proven (outcome.go).
+//   - A store can follow another one, entry by entry, with the same LSNs and
+//     hashes, serve reads, and be promoted when the other is lost (follow.go).
 //   - A client that numbers its requests may send one again after any answer or
 //     none: TxOptions.Actor and Seq make it commit once, also after reopening and
 //     when the log has been trimmed (request.go).

@@ -673,3 +673,63 @@ func TestPromoteOnADiskThatFails(t *testing.T) {
 		wantSame(t, w, f)
 	}
 }
+
+// sectionsAt is where the sections begin in an entry's encoding. What lies before,
+// IDs, the time, extensions, may be anything.
+func sectionsAt(t testing.TB, e *wal.Entry) int {
+	t.Helper()
+	bare := *e
+	bare.Sections = nil
+	b, err := wal.AppendEntry(nil, &bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(b)
+}
+
+// Entries with a changed byte, as far as they can still be decoded, are refused
+// without a trace, or are another history's that could have been.
+func TestApplyOfChangedEntries(t *testing.T) {
+	w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{})
+	w.work(5, 60)
+	rnd := rand.New(rand.NewPCG(5, 5))
+	refused, taken := 0, 0
+	list := w.log(wal.Position{})
+	for _, s := range list {
+		encoded, err := wal.AppendEntry(nil, s.entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := sectionsAt(t, s.entry)
+		for range 15 {
+			if head == len(encoded) {
+				break // it has no sections
+			}
+			b := bytes.Clone(encoded)
+			b[head+rnd.IntN(len(b)-head)] ^= 1 << rnd.IntN(8)
+			e, err := wal.DecodeEntry(b)
+			if err != nil {
+				continue
+			}
+			before := f.Stats()
+			if _, err := f.apply(sent{e, s.body, s.pos}); err != nil {
+				refused++
+				if now := f.Stats(); now.Poisoned != "" || now.Pages.Heap.Used != before.Pages.Heap.Used {
+					t.Fatalf("%v left a trace: %+v", err, now)
+				}
+				continue
+			}
+			taken++ // the name of a new volume, a size: this follower has another history now
+			f = newFollower(t, txn.Options{})
+			if s.pos.LSN > 1 {
+				f.settle(f.applyAll(list[:s.pos.LSN-1]))
+			}
+		}
+		f.settle(f.applyAll([]sent{s}))
+	}
+	wantSame(t, w, f)
+	if refused < 100 {
+		t.Errorf("only %d were refused, %d taken", refused, taken)
+	}
+	t.Logf("%d refused, %d taken", refused, taken)
+}

@@ -146,6 +146,9 @@ func (m *Manager) logPlace(rep *recovery.Report) {
 		m.log.Warn().Str("dir", m.dir).Stringer("store", m.store.Stats().Store).
 			Msg("the store lies in another directory than before and may be a copy: it is a store of its own now")
 	}
+	if rep.Demoted {
+		m.log.Warn().Msg("the store was a writer; opened with Options.Follower it is a follower, until it is promoted")
+	}
 	if rep.Began != "" && !rep.Created {
 		m.log.Warn().Stringer("position", m.store.Published().Position).Str("reason", rep.Began).Msg("opening began a timeline")
 	}
