@@ -37,13 +37,13 @@ import (
 //	          before and after, then adds its record to the open
 //	          group and makes its changes: apply.PrepareEntry and
 //	          Prepared.Apply, which opening uses too
-//	Append, Publish  the flusher's, as for commits: one sync for   poisoned
-//	          all entries that came while the last was under way
+//	Append, Publish  the flusher's, as for commits that are        poisoned
+//	          buffered (follow_pace.go)
 //
 // Apply returns when the entry is sequenced. It is durable and visible a moment
-// later; Wait(ctx, applied.Position, Ack{Applied: true}) waits for that, once for
-// as many entries as one likes. Entries that come in faster than the disk takes
-// them wait: at most two groups of wal.MaxGroupBytes of records and MaxApplyBytes of
+// later; Wait(ctx, applied.Position, Ack{Applied: true}) has it synced and waits for
+// that, once for as many entries as one likes. Entries that come in faster than the disk
+// takes them wait: at most two groups of wal.MaxGroupBytes of records and MaxApplyBytes of
 // images are under way. A crash takes entries from the end that were not durable;
 // the follower then goes on from Stats().Head, which is what opening found.
 //
@@ -93,6 +93,7 @@ func (m *Manager) Role() Role { return Role(m.role.Load()) }
 type following struct {
 	mu      sync.Mutex
 	scratch []byte // for images on their way into the log
+	pace    pace   // not under mu
 }
 
 // Applied is what became of an entry.
@@ -215,6 +216,7 @@ func (m *Manager) placeOf(ctx context.Context, e *wal.Entry) (Applied, error) {
 // applyAgain compares an entry with the one that the store has in its place.
 func (m *Manager) applyAgain(ctx context.Context, e *wal.Entry, epoch uint64) (Applied, error) {
 	pos := wal.Position{Timeline: e.Timeline, LSN: e.First, Hash: e.Hash()}
+	m.hurryTo(pos.LSN)
 	if err := m.awaitLSN(ctx, pos.LSN, true); err != nil { // then the log has it
 		return Applied{}, err
 	}
@@ -243,7 +245,6 @@ func (m *Manager) enterLog(ctx context.Context, sequence func() (*group, error))
 		var wait <-chan struct{}
 		switch {
 		case err == nil:
-			m.poke()
 			return nil
 		case errors.Is(err, wal.ErrNotReady):
 			wait = m.prepared.wait(m.wal.Ready)
@@ -253,6 +254,7 @@ func (m *Manager) enterLog(ctx context.Context, sequence func() (*group, error))
 			}
 		case errors.Is(err, wal.ErrGroupFull):
 			wait = g.done
+			m.following.pace.full.Store(true)
 			m.poke()
 		default:
 			return err
@@ -313,7 +315,9 @@ func (in *intake) enter() (*group, error) {
 func (in *intake) joined(g *group, rec wal.Body) {
 	g.inline += len(rec.Inline)
 	g.payload += in.size
-	g.synced = true
+	if g.log.Len() == 1 || in.m.hurries(in.pos.LSN) {
+		in.m.poke() // it gathers
+	}
 	in.m.stats.payload.Add(uint64(in.size))
 	if len(in.slots) == 0 {
 		return

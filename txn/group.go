@@ -40,6 +40,7 @@ func (m *Manager) flusher() {
 		case <-m.wake:
 			m.gather()
 			m.flushAll()
+			m.settleApplied()
 			timer.Reset(min(idleMark, m.opts.SyncEvery))
 		case <-timer.C:
 			m.flushAll()
@@ -90,6 +91,10 @@ func (m *Manager) flushAll() {
 // for all is worth more than two that overlap with nothing. It waits for a
 // fraction of what a sync takes at most, and not at all for a single writer.
 func (m *Manager) gather() {
+	if m.Role() != RoleWriter {
+		m.gatherApplied()
+		return
+	}
 	if m.expected <= 1 || m.syncTook < minGather {
 		return
 	}
@@ -170,10 +175,11 @@ func (m *Manager) take() (*group, error) {
 		g = &group{done: make(chan struct{})}
 	}
 	m.seq.group = nil
+	m.following.pace.full.Store(false)
 	if g.log != nil {
 		m.lastPayload.Store(g.payload)
 	}
-	g.synced = g.synced || freeze || ended
+	g.synced = g.synced || freeze || ended || m.hurries(m.seq.draft.Head.LSN)
 	if freeze {
 		if err := m.sweep(); err != nil {
 			return g, err

@@ -62,6 +62,7 @@ func (m *Manager) mayPromote(ctx context.Context) error {
 	case head.LSN == 0:
 		return ErrNothingToPromote
 	}
+	m.hurryTo(head.LSN)
 	if err := m.awaitLSN(ctx, head.LSN, true); err != nil {
 		return fmt.Errorf("txn: promote: entry %d is not durable yet: %w", head.LSN, err)
 	}
@@ -137,6 +138,8 @@ func (m *Manager) sequenceTimeline(reason string) (*group, wal.Position, error) 
 	}
 	d.Advance(e, placed.Hash)
 	g.synced = true
+	m.following.pace.full.Store(true) // nobody else comes
+	m.poke()
 	return g, d.Head.Position, nil
 }
 

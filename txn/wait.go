@@ -56,6 +56,7 @@ func (e *WaitError) Unwrap() error { return e.Cause }
 // Cost: see prover; what is at the head of the store costs nothing.
 func (m *Manager) Wait(ctx context.Context, pos wal.Position, a Ack) (Reached, error) {
 	var r Reached
+	m.hurryTo(pos.LSN)
 	err := m.waitUntil(ctx, func() bool {
 		r = m.reached(pos, a)
 		return r.has(a)
