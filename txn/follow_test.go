@@ -652,21 +652,35 @@ func TestPromoteNothing(t *testing.T) {
 
 // A promotion that fails leaves a follower, or what opening makes a writer.
 func TestPromoteOnADiskThatFails(t *testing.T) {
-	for _, file := range []string{"MANIFEST", "wal"} {
+	for _, c := range []struct {
+		file     string
+		follower bool // opened with Options.Follower: a promotion is taken back
+		want     txn.Role
+	}{
+		{"MANIFEST", true, txn.RoleFollower},
+		{"wal", true, txn.RoleFollower},
+		{"wal", false, txn.RoleWriter},
+	} {
 		w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{})
 		w.volume("v", 1)
 		f.follow(w)
-		f.opts.Follower = false
-		f.disk.fail(failing(syscall.EIO, file, "sync"))
+		f.opts.Follower = c.follower
+		f.disk.fail(failing(syscall.EIO, c.file, "sync"))
 		if _, err := f.Promote(context.Background()); !errors.Is(err, txn.ErrPoisoned) {
-			t.Errorf("%s: %v", file, err)
+			t.Errorf("%+v: %v", c, err)
 		}
 		if err := f.reopen(); !errors.Is(err, txn.ErrPoisoned) {
-			t.Errorf("%s: %v", file, err)
+			t.Errorf("%+v: %v", c, err)
+		}
+		if f.Role() != c.want {
+			t.Errorf("%+v: it is a %v", c, f.Role())
 		}
 		if f.Role() == txn.RoleWriter {
 			f.put("v", 0, 9)
 			continue
+		}
+		if f.Stats().Head.LSN > 2 {
+			continue // its own timeline had begun: it is another history now
 		}
 		w.put("v", 0, 2)
 		f.follow(w)
@@ -732,4 +746,56 @@ func TestApplyOfChangedEntries(t *testing.T) {
 		t.Errorf("only %d were refused, %d taken", refused, taken)
 	}
 	t.Logf("%d refused, %d taken", refused, taken)
+}
+
+// A full disk refuses entries, and a promotion, without a trace; with room the
+// follower goes on.
+func TestFollowerOnAFullDisk(t *testing.T) {
+	ctx := context.Background()
+	w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{GenerationBytes: wal.MinGenerationBytes})
+	w.volume("v", 1)
+	for i := range uint64(150) {
+		o := txn.TxOptions{Metadata: make([]byte, 60<<10)}
+		if _, err := w.UpdateWith(ctx, o, func(tx *txn.Tx) error { return put(tx, "v", 0, i) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full := func(op, name string) error {
+		switch op {
+		case "create", "mkdir", "grow":
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	list := w.log(wal.Position{})
+	f.settle(f.applyAll(list[:5]))
+	f.disk.fail(full)
+	n := 5
+	for ; n < len(list); n++ {
+		if _, err := f.apply(list[n]); errors.Is(err, syscall.ENOSPC) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n == len(list) {
+		t.Fatal("the log takes more than there is room for")
+	}
+	f.settle(list[n-1].pos)
+	if s := f.Stats(); s.Head != list[n-1].pos || s.Poisoned != "" || f.Role() != txn.RoleFollower {
+		t.Fatalf("%+v", s)
+	}
+	if pos, err := f.Promote(ctx); err == nil {
+		t.Logf("there was room for the promotion: %v", pos)
+		return
+	} else if !errors.Is(err, syscall.ENOSPC) || f.Role() != txn.RoleFollower {
+		t.Fatal(err, f.Role())
+	}
+	f.disk.fail(nil)
+	f.follow(w)
+	wantSame(t, w, f)
+	if _, err := f.Promote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	f.put("v", 0, 3)
 }
