@@ -53,8 +53,8 @@ type Options struct {
 	HoldTTL time.Duration
 	// MaxHolds is how many holds there may be at once: 16,384 when zero.
 	MaxHolds int
-	// SyncEvery bounds how long a buffered commit is not durable: 100 ms when
-	// zero.
+	// SyncEvery bounds how long a buffered commit, or an entry applied to a
+	// follower, is not durable: 100 ms when zero.
 	SyncEvery time.Duration
 
 	// ConsumerLagBytes bounds what is kept on the disk for one consumer, log and

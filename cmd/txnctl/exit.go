@@ -77,7 +77,7 @@ func (a *app) complain(err error, code int, command string) {
 	case exitUsage:
 		a.note("See %s --help.", command)
 	case exitLocked:
-		a.note("One process has a store open at a time. ls, stat, log, show, status and export work beside it.")
+		a.note("One process has a store open at a time. ls, stat, log, show, follow, status and export work beside it.")
 	case exitCorrupt:
 		a.note("Nothing was changed. txnctl recovery verify lists all that is wrong.")
 	}

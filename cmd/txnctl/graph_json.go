@@ -12,7 +12,7 @@ type graphOutput struct {
 	LSN      uint64          `json:"lsn" doc:"of the last entry"`
 	Time     string          `json:"time" doc:"of the last entry, RFC 3339, UTC"`
 	Lineages []lineageOutput `json:"lineages" doc:"lines of tips, the oldest first"`
-	Holds    []graphHold    `json:"holds" doc:"for whom the log is kept"`
+	Holds    []graphHold     `json:"holds" doc:"for whom the log is kept"`
 }
 
 // lineageOutput is one line of tips.
@@ -31,11 +31,11 @@ type originOutput struct {
 
 // tipOutput is one state of a lineage.
 type tipOutput struct {
-	LSN     uint64       `json:"lsn" doc:"of the entry that made it"`
-	Current bool         `json:"current" doc:"it is the newest"`
-	Pages   uint64       `json:"pages" doc:"that hold something but zeros"`
-	Bytes   int64        `json:"bytes" doc:"length of the file in it"`
-	Tags    []string     `json:"tags" doc:"that name it"`
+	LSN     uint64      `json:"lsn" doc:"of the entry that made it"`
+	Current bool        `json:"current" doc:"it is the newest"`
+	Pages   uint64      `json:"pages" doc:"that hold something but zeros"`
+	Bytes   int64       `json:"bytes" doc:"length of the file in it"`
+	Tags    []string    `json:"tags" doc:"that name it"`
 	Holds   []graphHold `json:"holds" doc:"that keep it"`
 }
 

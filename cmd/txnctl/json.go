@@ -47,8 +47,9 @@ var outputs = []struct {
 
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
 on one line; ls, tag ls, log, diff, watch, hold ls and consumer ls one for each
-volume, tag, entry, run of pages, event, hold and consumer. Errors and notes go to
-standard error as text, exit codes are the same.
+volume, tag, entry, run of pages, event, hold and consumer; follow one each time it
+has caught up. Errors and notes go to standard error as text, exit codes are the
+same.
 
 These fields stay as they are. New ones may be added: ignore what you do not
 know. LSNs, counts and sizes are integers below 2^53 in practice; UUIDs, hashes

@@ -24,7 +24,9 @@ type inMemory struct{}
 
 var errNotInMemory = errors.New("not in memory")
 
-func (inMemory) Load(node.Ref, func([]byte) (any, int, error)) (any, error) { return nil, errNotInMemory }
+func (inMemory) Load(node.Ref, func([]byte) (any, int, error)) (any, error) {
+	return nil, errNotInMemory
+}
 
 // Lost yields what t reaches and next does not, pages and nodes, born after
 // after: what dies with t when next follows it. Nodes that Bury has marked are
