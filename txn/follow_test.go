@@ -289,23 +289,22 @@ func TestFollowerOfAFollower(t *testing.T) {
 	wantSame(t, w, g)
 }
 
-// Many entries share one sync.
+// Many entries share one sync, until somebody waits for one of them.
 func TestApplyGroupsEntries(t *testing.T) {
-	w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{})
+	w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{SyncEvery: time.Hour})
 	w.volume("v", 1)
 	for i := range uint64(300) {
 		w.update(func(tx *txn.Tx) error { return put(tx, "v", i%10, i+1) })
 	}
 	list := w.log(wal.Position{})
-	f.disk.fail(func(op, _ string) error { // a sync takes its time
-		if op == "sync" {
-			time.Sleep(5 * time.Millisecond)
-		}
-		return nil
-	})
-	f.settle(f.applyAll(list))
-	if s := f.Stats(); s.Groups*3 > s.Commits {
-		t.Errorf("%d entries in %d groups", s.Commits, s.Groups)
+	before := f.Stats().Syncs
+	last := f.applyAll(list)
+	if s := f.Stats(); (s.Syncs-before)*2 > uint64(len(list)) {
+		t.Errorf("%d entries took %d syncs", len(list), s.Syncs-before)
+	}
+	f.settle(last) // long before the hour is over
+	if s := f.Stats(); s.Durable != last.LSN {
+		t.Errorf("durable up to LSN %d, waited for %d", s.Durable, last.LSN)
 	}
 	wantSame(t, w, f)
 }
