@@ -116,7 +116,7 @@ func lacks(e *apply.MismatchError) bool {
 	switch e.What {
 	case "place":
 		return e.Want == "taken"
-	case "expected tip", "base", "first change of the volume":
+	case "expected tip", "base", "volume", "first change of the volume":
 		return true
 	}
 	return false
