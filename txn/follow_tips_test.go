@@ -57,7 +57,9 @@ func (r *rig) branchOnce(rnd *rand.Rand, i int, old *txn.Tx) {
 			return err
 		})
 	case 4:
-		r.update(func(tx *txn.Tx) error { return open(r.t.(*testing.T), tx, "v2").Reset(open(r.t.(*testing.T), old, "v2")) })
+		r.update(func(tx *txn.Tx) error {
+			return open(r.t.(*testing.T), tx, "v2").Reset(open(r.t.(*testing.T), old, "v2"))
+		})
 	default:
 		r.update(func(tx *txn.Tx) error {
 			for f := range i {

@@ -51,6 +51,31 @@ func (s *Snapshot) tagged(t namedTag) (Volume, error) {
 	}, nil
 }
 
+// KeptTips counts the tips that tags and forks keep. Cost: theirs, whatever else the
+// store holds.
+func (s *Snapshot) KeptTips() (n uint64, err error) {
+	for it, err := range s.cat.Scan(s.store.nodes, prefixTip, keyAfter(prefixTip)) {
+		if err != nil {
+			return n, err
+		}
+		t, err := liveLineage(it.Value)
+		if err != nil {
+			return n, err
+		}
+		if t.Pins > 0 {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// IsOrigin reports whether the tag names what its volume was forked from, as the
+// tag does that comes with a fork.
+func (v Volume) IsOrigin() (bool, error) {
+	_, lin, ok, err := lookupRef(v.snap.store, v.snap.cat, wal.Ref{Volume: v.ID})
+	return ok && lin.Origin == tipID{v.Lineage, v.Tip}, err
+}
+
 // KeptOnly is how many bytes of the heap nothing reaches but the tip that a tag
 // points to: what would be free without it, if no reader holds it either. It is
 // 0 for a current tip. Cost: the nodes that the tip does not share with the next

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -19,13 +20,13 @@ import (
 
 // holdOutput is one of those who keep old tips or the log, as hold ls prints it.
 type holdOutput struct {
-	Kind      string `json:"kind" doc:"transaction, hold or consumer; others may come"`
-	Owner     string `json:"owner" doc:"who: a transaction's UUID, a consumer's name, or what the hold says"`
+	Kind      string `json:"kind" doc:"transaction, hold, consumer, tag, or origin of a fork; others may come"`
+	Owner     string `json:"owner" doc:"who: a transaction's UUID, a consumer's name, VOLUME@TAG, or what the hold says"`
 	Reason    string `json:"reason" doc:"what for, if it says so"`
-	LSN       uint64 `json:"lsn" doc:"that it reads; of a consumer, what it has acknowledged"`
+	LSN       uint64 `json:"lsn" doc:"that it reads or keeps; of a consumer, what it has acknowledged"`
 	Since     string `json:"since" doc:"RFC 3339, UTC; empty if not known"`
 	Expires   string `json:"expires" doc:"RFC 3339, UTC; empty if it does not"`
-	KeptBytes uint64 `json:"kept_bytes" doc:"of the heap that only this LSN keeps; of a consumer, of log files that are there for consumers only"`
+	KeptBytes uint64 `json:"kept_bytes" doc:"of the heap that only this LSN, or only this tip, keeps; of a consumer, of log files that are there for consumers only"`
 
 	since, expires time.Time
 }
@@ -35,14 +36,15 @@ func newHoldCommand(a *app) *cobra.Command {
 		Use:   "hold",
 		Short: "List who keeps old states",
 		Long: `Who reads an old state keeps its pages from being reused: a transaction until it
-ends, a hold until a service releases it or its time is up. Consumers keep log.`,
+ends, a hold until a service releases it or its time is up, a tag until it is moved
+or deleted, a fork what it was forked from until it is deleted. Consumers keep log.`,
 	}, newHoldLsCommand(a))
 }
 
 func newHoldLsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls",
-		Short: "List transactions, holds and consumers",
+		Short: "List transactions, holds, tags, origins and consumers",
 		Long: `List who keeps old states of the store, the oldest first, and what each keeps that
 would be free without.
 
@@ -61,6 +63,9 @@ func (a *app) holds() error {
 	list, notice, err := a.heldBy()
 	if err != nil {
 		return err
+	}
+	if notice.Written.IsZero() {
+		notice.Written = time.Now() // nobody tells of transactions and holds
 	}
 	t := newTable("KIND", "OWNER", ">LSN", ">AGE", ">EXPIRES IN", ">KEPT", "REASON")
 	for _, o := range list {
@@ -91,7 +96,9 @@ func (a *app) heldBy() (list []holdOutput, notice txn.HoldsNotice, err error) {
 			o := consumerOf(c, v.Facts(), v.Findings().Scan.Last)
 			list = append(list, holdOutput{Kind: string(txn.HoldConsumer), Owner: o.Name, LSN: o.LSN, KeptBytes: uint64(o.LogBytes)})
 		}
-		return nil
+		tags, err := keptByTags(v.Snapshot())
+		list = append(list, tags...)
+		return overtaken(v, err)
 	})
 	if err != nil {
 		return nil, notice, err
@@ -107,6 +114,42 @@ func (a *app) heldBy() (list []holdOutput, notice txn.HoldsNotice, err error) {
 	}
 	slices.SortStableFunc(list, func(a, b holdOutput) int { return cmp.Compare(a.LSN, b.LSN) })
 	return list, notice, nil
+}
+
+// keptByTags lists what tags keep, and what forks have in common with others.
+func keptByTags(s *pagestore.Snapshot) (list []holdOutput, err error) {
+	if n, err := s.KeptTips(); err != nil || n == 0 {
+		return nil, err
+	}
+	for v, err := range s.Volumes() {
+		if err != nil {
+			return nil, err
+		}
+		for t, err := range s.Tags(v.ID) {
+			if err != nil {
+				return nil, err
+			}
+			o, err := keptByTag(t)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, o)
+		}
+	}
+	return list, nil
+}
+
+func keptByTag(t pagestore.Volume) (o holdOutput, err error) {
+	o = holdOutput{Kind: "tag", Owner: label(t), LSN: uint64(t.Tip), Since: jsonTime(t.Set), since: time.Unix(0, t.Set)}
+	origin, err := t.IsOrigin()
+	if err != nil {
+		return o, err
+	}
+	if origin && t.Ref == txn.OriginTag {
+		o.Kind, o.Reason = "origin", "what "+t.Attrs.Name+" was forked from"
+	}
+	o.KeptBytes, err = t.KeptOnly()
+	return o, err
 }
 
 func timeOrNone(t time.Time) string {
@@ -137,6 +180,13 @@ func (o statusOutput) heldText() string {
 	}
 	return fmt.Sprintf("%s by transactions and holds, the oldest at LSN %d, %s kept for them (txnctl hold ls)",
 		count(o.Holds, "time"), o.OldestHeld, bytesText(int64(o.HeldBytes)))
+}
+
+func (o statusOutput) keptText() string {
+	if o.Kept == 0 {
+		return ""
+	}
+	return count(o.Kept, "state") + " by tags and forks (txnctl tag ls, graph)"
 }
 
 func (o statusOutput) consumersText() string {

@@ -34,6 +34,7 @@ type statusOutput struct {
 	OldestHeld    uint64 `json:"oldest_held" doc:"LSN of the oldest of them, 0 if there is none"`
 	HeldBytes     uint64 `json:"held_bytes" doc:"of the heap that they keep together"`
 	Consumers     int    `json:"consumers" doc:"for whom log is kept"`
+	Kept          uint64 `json:"kept" doc:"old states that tags and forks keep, see tag ls and graph"`
 	Role          string `json:"role" doc:"writer, follower, or successor: a follower whose promotion the next opening completes"`
 	Copied        bool   `json:"copied" doc:"it lies elsewhere than where it was last opened: a copy, or moved"`
 
@@ -72,6 +73,9 @@ func (a *app) statusOf(v *recovery.Viewed) (o statusOutput, err error) {
 		Checkpoint: uint64(facts.Checkpoint.LSN), Oldest: uint64(oldest(facts.Generations)), ns: head.Time,
 	}
 	if o.Volumes, err = v.Snapshot().VolumeCount(); err != nil {
+		return o, err
+	}
+	if o.Kept, err = v.Snapshot().KeptTips(); err != nil {
 		return o, err
 	}
 	if o.Holder, o.Open, err = recovery.LockHolder(a.fs, a.dir); err != nil {
@@ -116,6 +120,7 @@ func (o statusOutput) text(w io.Writer, name style) {
 		fact{"log", fmt.Sprintf("from LSN %d on, %s, %s", o.Oldest, count(o.LogFiles, "file"), bytesText(o.LogBytes))},
 		fact{"heap", fmt.Sprintf("%s, %s", count(o.HeapFiles, "file"), bytesText(o.HeapBytes))},
 		fact{"held", o.heldText()},
+		fact{"kept", o.keptText()},
 		fact{"consumers", o.consumersText()},
 	)
 }
