@@ -81,30 +81,54 @@ func (v Volume) IsOrigin() (bool, error) {
 // 0 for a current tip. Cost: the nodes that the tip does not share with the next
 // that is kept.
 func (v Volume) KeptOnly() (bytes uint64, err error) {
-	s := v.snap
-	id := tipID{v.Lineage, v.Tip}
+	_, bytes, err = v.snap.keptOnly(tipID{v.Lineage, v.Tip})
+	return bytes, err
+}
+
+// Unpinned counts the slots that the next checkpoint frees because no tag and no
+// fork keeps them any more: about, since what two such tips keep together is not
+// counted.
+func (s *Snapshot) Unpinned() (slots uint64, err error) {
+	for it, err := range s.cat.Scan(s.store.nodes, prefixEnding, keyAfter(prefixEnding)) {
+		if err != nil {
+			return slots, err
+		}
+		id, err := parseTipID(it.Key[len(prefixEnding):])
+		if err != nil {
+			return slots, err
+		}
+		n, _, err := s.keptOnly(id)
+		if err != nil {
+			return slots, err
+		}
+		slots += n
+	}
+	return slots, nil
+}
+
+func (s *Snapshot) keptOnly(id tipID) (slots, bytes uint64, err error) {
 	tip, ok, err := lookupTip(s.store, s.cat, id)
 	if err != nil || !ok {
-		return 0, orBad(err, "tip", fmt.Sprintf("tip %d is not kept", v.Tip))
+		return 0, 0, orBad(err, "tip", fmt.Sprintf("tip %d is not kept", id.Tip))
 	}
 	_, next, err := nextTip(s.store, s.cat, id)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for x, err := range pagetree.Lost(s.store.nodes, tip.Tree, next.Tree, tip.After, 0) {
 		if err != nil {
-			return 0, err
+			return slots, bytes, err
 		}
 		if pagetree.IsLog(x.Addr) {
 			continue
 		}
 		class, err := s.store.heap.Class(heap.Slot(x.Addr).File())
 		if err != nil {
-			return 0, err
+			return slots, bytes, err
 		}
-		bytes += uint64(class.Bytes())
+		slots, bytes = slots+1, bytes+uint64(class.Bytes())
 	}
-	return bytes, nil
+	return slots, bytes, nil
 }
 
 // Line is one lineage in a snapshot: what a picture of the tree of tips needs.

@@ -16,7 +16,7 @@ import (
 // gcOutput is what gc prints.
 type gcOutput struct {
 	DryRun      bool         `json:"dry_run" doc:"nothing was changed: slots, log_files and log_bytes are what would be freed"`
-	Exact       bool         `json:"exact" doc:"false, with --dry-run only: slots is the most that would be freed"`
+	Exact       bool         `json:"exact" doc:"false, with --dry-run only: slots is an estimate"`
 	Checkpoint  uint64       `json:"checkpoint" doc:"LSN of the last checkpoint"`
 	Checkpoints int          `json:"checkpoints" doc:"how many were made"`
 	Slots       uint64       `json:"slots" doc:"of the heap, freed for what is written next"`
@@ -44,7 +44,7 @@ func newGCCommand(a *app) *cobra.Command {
 		Short: "Reclaim all that nothing needs any more",
 		Long: `Reclaim all that nothing needs any more: write checkpoints until the log is gone
 up to what recovery or a consumer still needs, and every slot of the heap that no
-state, hold or consumer needs is free. Then say what stays, and for whom. No
+state, tag, fork, hold or consumer needs is free. Then say what stays, and for whom. No
 consumer is dropped. Past states that export --at could reach are let go, as
 checkpoint does. Files of the heap keep their size: what is written next takes the
 free slots first.
@@ -134,7 +134,7 @@ func (o gcOutput) text(w io.Writer, name style) {
 		done = "would free"
 	}
 	if !o.Exact {
-		most = "up to "
+		most = "about "
 	}
 	slots := most + count(o.Slots, "slot")
 	if o.Bytes > 0 {

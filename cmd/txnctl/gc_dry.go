@@ -26,7 +26,9 @@ func (a *app) gcDry(ctx context.Context, dir string) (o gcOutput, err error) {
 	}
 	err = a.withView(0, func(v *recovery.Viewed) error {
 		o = a.wouldFree(rep, v)
-		return nil
+		slots, err := v.Snapshot().Unpinned()
+		o.Slots, o.Exact = o.Slots+slots, o.Exact && slots == 0
+		return overtaken(v, err)
 	})
 	return o, err
 }
