@@ -333,9 +333,7 @@ func (d *Draft) flushTips(e catalogue.Edit) error {
 			return err
 		}
 	}
-	clear(d.tags)
-	clear(d.tips)
-	clear(d.lines)
+	d.tags, d.tips, d.lines = emptied(d.tags), emptied(d.tips), emptied(d.lines)
 	return nil
 }
 
