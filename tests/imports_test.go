@@ -56,7 +56,7 @@ var levels = [][]row{
 		{"quarantine", "internal/heap internal/vfs wal"},
 	},
 	{
-		{"backup", "apply/pagestore wal"},
+		{"backup", "apply/pagestore wal github.com/google/uuid"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{

@@ -142,6 +142,8 @@ func (m *Manager) flushOne() bool {
 	}
 	if g.log != nil {
 		m.publish(g)
+	} else {
+		m.store.Publish(g.snap) // the same entries, but maybe swept
 	}
 	if g.frozen != nil {
 		m.checkpoint.frozen(g.frozen)

@@ -229,6 +229,7 @@ func (r *rig) check() {
 	for _, h := range r.held {
 		snap := h.acquire()
 		r.same(snap, h.want)
+		r.inUse(snap)
 		if h.pin != nil {
 			r.s.Release(snap)
 		}
@@ -236,6 +237,22 @@ func (r *rig) check() {
 	snap := r.s.Acquire()
 	defer r.s.Release(snap)
 	r.same(snap, r.cut)
+	r.inUse(snap)
+}
+
+// inUse makes sure that no slot which the snapshot reaches is free: that would
+// show in what is read only after the slot was used again, and nothing of it is
+// left in memory.
+func (r *rig) inUse(snap *pagestore.Snapshot) {
+	r.t.Helper()
+	used := r.heapSlots()
+	_, err := snap.Check(func(u pagestore.Use) error {
+		if u.Addr != 0 && !u.InLog() && !used[heap.Slot(u.Addr)] {
+			return fmt.Errorf("LSN %d reaches slot %v, which is free", snap.LSN(), heap.Slot(u.Addr))
+		}
+		return nil
+	}, func(err error) error { return err })
+	must(r.t, err)
 }
 
 func (r *rig) same(snap *pagestore.Snapshot, want state) {

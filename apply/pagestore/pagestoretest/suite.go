@@ -9,6 +9,7 @@ import (
 
 	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/wal"
 )
 
 // Run runs the suite. fresh makes a disk and names an empty directory on it.
@@ -22,6 +23,7 @@ func Run(t *testing.T, fresh func(testing.TB) (vfs.FS, string)) {
 		{"NothingLeaks", nothingLeaks},
 		{"FullDisk", fullDisk},
 		{"ReadersBeside", readersBeside},
+		{"IdleSweep", idleSweep},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := range uint64(3) {
@@ -246,4 +248,60 @@ func readAll(r *rig) error {
 		}
 	}
 	return nil
+}
+
+// idleSweep lets a checkpoint with nothing to write but what a sweep causes free
+// nothing that the published snapshot, or one held with the same LSN, reaches.
+func idleSweep(r *rig) {
+	r.manyVolumes(60)
+	for range 6 {
+		r.tagAndWrite()
+		must(r.t, r.checkpoint(func() {}))
+		r.untag()
+		r.publish()
+		r.hold()
+		must(r.t, r.checkpoint(func() {}))
+		r.check()
+		r.release()
+	}
+	r.noLeak()
+}
+
+// tagAndWrite tags a volume, made if it is not there, and writes it.
+func (r *rig) tagAndWrite() {
+	tx := r.begin()
+	if v, ok := tx.state["a"]; ok {
+		ch := apply.Change{Volume: v.id, Name: "x", From: &apply.From{Ref: wal.Ref{Volume: v.id}}, Cut: apply.NoCut, Images: func(func(apply.Image) bool) {}}
+		v.tags["x"] = volume{pageSize: v.pageSize, size: v.size, pages: maps.Clone(v.pages)}
+		tx.push(ch, v.size)
+		tx.commit()
+		tx = r.begin()
+	}
+	if v, ok := tx.state["a"]; ok {
+		tx.edit("a", v, nil)
+	} else {
+		tx.create("a")
+	}
+	tx.commit()
+}
+
+// manyVolumes makes the catalogue span several nodes.
+func (r *rig) manyVolumes(n int) {
+	tx := r.begin()
+	for i := range n {
+		tx.create(fmt.Sprint("volume ", i))
+	}
+	tx.commit()
+}
+
+// untag drops the tag.
+func (r *rig) untag() {
+	tx := r.begin()
+	v := tx.state["a"]
+	if _, ok := v.tags["x"]; !ok {
+		return
+	}
+	delete(v.tags, "x")
+	tx.push(apply.Change{Volume: v.id, Name: "x", Delete: true}, 0)
+	tx.commit()
 }

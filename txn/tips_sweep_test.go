@@ -1,0 +1,89 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/internal/heap"
+)
+
+// A checkpoint without new commits sweeps what a tag kept. Nothing that is free
+// then is reached by who began reading before it, or begins behind it.
+func TestSweepWithoutCommits(t *testing.T) {
+	ctx := context.Background()
+	m, _, err := Open(t.TempDir(), Options{Create: true, CheckpointEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	do := func(f func(*Tx) error) {
+		t.Helper()
+		if _, err := m.Update(ctx, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(tx *Tx) (err error) { // a catalogue of several nodes
+		for i := 0; i < 60 && err == nil; i++ {
+			_, err = tx.CreateVolume(fmt.Sprint(i), VolumeOptions{})
+		}
+		return err
+	})
+	for i := range 60 {
+		do(func(tx *Tx) error {
+			v, err := tx.Volume(fmt.Sprint(i))
+			if err != nil {
+				return err
+			}
+			return tx.SetTag(v, "x", v)
+		})
+	}
+	if err := m.Checkpoint(ctx); err != nil {
+		t.Fatal(err)
+	}
+	do(func(tx *Tx) error {
+		v, err := tx.Volume("30")
+		if err != nil {
+			return err
+		}
+		return tx.DeleteTag(v, "x")
+	})
+	held := m.store.Acquire()
+	if err := m.Checkpoint(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.store.Reclaim(); err != nil {
+		t.Fatal(err)
+	}
+	allInUse(t, m, held)
+	m.store.Release(held)
+	if _, err := m.store.Reclaim(); err != nil {
+		t.Fatal(err)
+	}
+	held = m.store.Acquire()
+	defer m.store.Release(held)
+	allInUse(t, m, held)
+}
+
+// allInUse makes sure that no slot which the snapshot reaches is free.
+func allInUse(t *testing.T, m *Manager, snap *pagestore.Snapshot) {
+	t.Helper()
+	used := map[heap.Slot]bool{}
+	for _, f := range m.store.Heap().Files() {
+		for e := range m.store.Heap().Used(f.Number) {
+			for i := range e.Count {
+				used[e.First+heap.Slot(i)] = true
+			}
+		}
+	}
+	_, err := snap.Check(func(u pagestore.Use) error {
+		if u.Addr != 0 && !u.InLog() && !used[heap.Slot(u.Addr)] {
+			return fmt.Errorf("LSN %d reaches slot %v, which is free", snap.LSN(), heap.Slot(u.Addr))
+		}
+		return nil
+	}, func(err error) error { return err })
+	if err != nil {
+		t.Error(err)
+	}
+}
