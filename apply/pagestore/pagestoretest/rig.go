@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/heap"
@@ -140,16 +141,25 @@ func (r *rig) newLog() {
 	r.ordinal = r.s.AddLog(r.gen, f)
 }
 
-// commit applies one transaction of random changes to up to three volumes.
+// commit applies one transaction of random changes to up to three volumes. Now
+// and then another one is refused before, when all it needs has been read.
 func (r *rig) commit() {
 	r.t.Helper()
+	if r.rng.IntN(6) == 0 {
+		_, err := apply.Prepare(r.d, r.d.Head.LSN+1, r.random().changes)
+		must(r.t, err)
+	}
+	if tx := r.random(); len(tx.changes) > 0 {
+		tx.commit()
+	}
+}
+
+func (r *rig) random() *change {
 	tx := r.begin()
 	for range 1 + r.rng.IntN(3) {
 		tx.add()
 	}
-	if len(tx.changes) > 0 {
-		tx.commit()
-	}
+	return tx
 }
 
 func (r *rig) begin() *change {

@@ -94,6 +94,8 @@ func (r *rig) anything(steps int) {
 			r.publish()
 		case n < 16:
 			r.hold()
+		case n < 17 && r.rng.IntN(2) == 0:
+			r.giveUp()
 		case n < 17:
 			r.release()
 		case n < 19:
@@ -106,6 +108,21 @@ func (r *rig) anything(steps int) {
 			r.check()
 		}
 	}
+}
+
+// giveUp begins a checkpoint that comes to nothing: it finds no room for its
+// nodes, or is given up before it has written anything.
+func (r *rig) giveUp() {
+	_, err := r.d.Sweep()
+	must(r.t, err)
+	snap := r.publish()
+	if r.rng.IntN(2) == 0 {
+		return
+	}
+	f, err := r.d.Freeze(snap)
+	must(r.t, err)
+	r.busy()
+	r.d.Thaw(f)
 }
 
 // heldSnapshot reads one snapshot for as long as everything in it is replaced,
