@@ -311,13 +311,14 @@ func (tx *Tx) drops(id wal.VolumeID) bool {
 	return false
 }
 
-// checkSources refuses what begins from a volume that the transaction changes.
+// checkSources refuses what begins from a volume, or a tag, that the transaction
+// changes; from one that it drops it may.
 func (tx *Tx) checkSources() error {
 	for _, v := range tx.vols {
 		if v.from == nil || !v.changes() {
 			continue
 		}
-		if s := tx.sets(v.from.Ref.Volume, v.from.Ref.Name); s != nil && s.changes() {
+		if s := tx.sets(v.from.Ref.Volume, v.from.Ref.Name); s != nil && s.changes() && !s.drop {
 			return fmt.Errorf("%w: %q", errNoForkOfX, s.attrs.Name)
 		}
 	}
