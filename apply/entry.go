@@ -112,7 +112,7 @@ func changeOf(s *wal.Section, body Body) (Change, error) {
 		return c, fmt.Errorf("ref %q is relative to itself, or has the attributes of a volume: %w", s.Ref.Name, ErrUnsupported)
 	}
 	if s.Base.LSN != 0 && (c.Create || c.Name != "") {
-		c.From = &From{Ref: s.Base.Ref, Tip: s.Base.LSN}
+		c.From = &From{s.Base.Ref, s.Base.LSN, s.Base.State}
 	}
 	images, err := imagesOf(s, body)
 	if err != nil {

@@ -32,8 +32,9 @@ type Change struct {
 
 // From names the tip that a fork or a tag begins from.
 type From struct {
-	Ref wal.Ref
-	Tip wal.LSN // that the ref must point to; zero for whatever it does
+	Ref   wal.Ref
+	Tip   wal.LSN   // that the ref must point to; zero for whatever it does
+	State wal.State // of that tip: an entry can make tips of several volumes
 }
 
 // NoCut is the Cut of a change that drops nothing by truncation.
@@ -65,6 +66,7 @@ type Plan struct {
 	changes []Change
 	parts   []part
 	results []Result
+	byRef   map[wal.Ref]int // made when tags or forks need it
 }
 
 // part is what Prepare found for a change.
@@ -124,7 +126,7 @@ func (p *Plan) prepare(i int) error {
 		if b := x.base; b != nil && b.State.PageSize != c.Attrs.PageSize {
 			return p.mismatch(c, "page size", fmt.Sprint(c.Attrs.PageSize), fmt.Sprint(b.State.PageSize))
 		}
-		v.ForkFrom(x.base, !p.untouched(i))
+		v.ForkFrom(x.base)
 	} else {
 		r.Base = wal.Base{Ref: wal.Ref{Volume: c.Volume}, LSN: r.Expect, State: r.Before}
 	}
@@ -145,13 +147,11 @@ func (p *Plan) load(i int) (err error) {
 	return v.Load(p.touched(i), min(c.Cut, v.Size()))
 }
 
-// untouched reports whether a ref begins with exactly what its base holds.
+// untouched reports whether a ref begins with exactly what its base holds. Only
+// what the entry will say counts, so that replay finds the same.
 func (p *Plan) untouched(i int) bool {
-	c, b := &p.changes[i], p.parts[i].base
-	if b == nil || c.Len > 0 || c.Discards != nil || c.Cut != NoCut {
-		return false
-	}
-	return c.Size == b.State.Pages || !c.Exact && c.Size < b.State.Pages
+	b, r := p.parts[i].base, &p.results[i]
+	return b != nil && p.changes[i].Len == 0 && len(r.Discards) == 0 && r.Size == b.State.Pages
 }
 
 func (p *Plan) checkExistence(c *Change, v *pagestore.DraftVolume) error {

@@ -15,10 +15,8 @@ func (p *Plan) findBase(i int) error {
 	if c.From == nil {
 		return nil
 	}
-	for j := range p.changes {
-		if o := &p.changes[j]; j != i && !o.Delete && c.From.Ref == (wal.Ref{Volume: o.Volume, Name: o.Name}) {
-			return p.mismatch(c, "base", "as it was before the entry", "set by the entry")
-		}
+	if o := p.changeOf(c.From.Ref); o != nil && !o.Delete {
+		return p.mismatch(c, "base", "as it was before the entry", "set by the entry")
 	}
 	b, ok, err := p.draft.Base(c.From.Ref)
 	switch {
@@ -26,11 +24,25 @@ func (p *Plan) findBase(i int) error {
 		return err
 	case !ok:
 		return p.mismatch(c, "base", fmt.Sprintf("volume %s, ref %q", c.From.Ref.Volume, c.From.Ref.Name), "not there")
-	case c.From.Tip != 0 && c.From.Tip != b.Tip:
-		return p.mismatch(c, "base", fmt.Sprintf("tip %d", c.From.Tip), fmt.Sprintf("tip %d", b.Tip))
+	case c.From.Tip != 0 && (c.From.Tip != b.Tip || c.From.State != b.State):
+		return p.mismatch(c, "base", fmt.Sprintf("tip %d, %v", c.From.Tip, c.From.State), fmt.Sprintf("tip %d, %v", b.Tip, b.State))
 	}
 	p.parts[i].base = b
 	r.Base = wal.Base{Ref: c.From.Ref, LSN: b.Tip, State: b.State}
+	return nil
+}
+
+// changeOf is what the plan does to a ref, or nil. One entry can set thousands.
+func (p *Plan) changeOf(ref wal.Ref) *Change {
+	if p.byRef == nil {
+		p.byRef = make(map[wal.Ref]int, len(p.changes))
+		for i := range p.changes {
+			p.byRef[wal.Ref{Volume: p.changes[i].Volume, Name: p.changes[i].Name}] = i
+		}
+	}
+	if i, ok := p.byRef[ref]; ok {
+		return &p.changes[i]
+	}
 	return nil
 }
 
@@ -61,26 +73,23 @@ func (p *Plan) prepareTag(i int) (err error) {
 	if x.base != nil && x.base.State.PageSize != size {
 		return p.mismatch(c, "page size", fmt.Sprint(size), fmt.Sprint(x.base.State.PageSize))
 	}
-	if p.untouched(i) {
-		r.Size = x.base.State.Pages
-		return nil
-	}
 	x.tree = p.draft.Carry(x.base, size)
-	return p.load(i)
+	if err := p.load(i); err != nil || !p.untouched(i) {
+		return err
+	}
+	x.tree = nil // it points to its base's tip
+	return nil
 }
 
 // ownerPageSize is that of the volume to which a tag belongs; ok is false when
 // there is none after the entry.
 func (p *Plan) ownerPageSize(i int) (size uint32, ok bool) {
-	for j := range p.changes {
-		if c := &p.changes[j]; c.Volume == p.changes[i].Volume && c.Name == "" {
-			if c.Create {
-				return c.Attrs.PageSize, true
-			}
-			if c.Delete {
-				return 0, false
-			}
-		}
+	switch c := p.changeOf(wal.Ref{Volume: p.changes[i].Volume}); {
+	case c == nil:
+	case c.Create:
+		return c.Attrs.PageSize, true
+	case c.Delete:
+		return 0, false
 	}
 	v := p.parts[i].vol
 	return v.Attrs().PageSize, v.Exists

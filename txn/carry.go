@@ -101,7 +101,7 @@ func (tx *Tx) locked(f func() error) error {
 func (tx *Tx) sameTip(from *Volume) (s *apply.From, err error) {
 	err = tx.locked(func() error {
 		if v, ok, err := tx.snap.Volume(from.id); err != nil || ok && v.Tip == from.base.Tip && v.Lineage == from.base.Lineage {
-			s = &apply.From{Ref: wal.Ref{Volume: from.id}, Tip: v.Tip}
+			s = &apply.From{Ref: wal.Ref{Volume: from.id}, Tip: v.Tip, State: v.State()}
 			return err
 		}
 		if from.ref == "" {
@@ -109,7 +109,7 @@ func (tx *Tx) sameTip(from *Volume) (s *apply.From, err error) {
 		}
 		t, ok, err := tx.snap.Tag(wal.Ref{Volume: from.id, Name: from.ref})
 		if ok && t.Tip == from.base.Tip && t.Lineage == from.base.Lineage {
-			s = &apply.From{Ref: wal.Ref{Volume: from.id, Name: from.ref}, Tip: t.Tip}
+			s = &apply.From{Ref: wal.Ref{Volume: from.id, Name: from.ref}, Tip: t.Tip, State: t.State()}
 		}
 		return err
 	})
@@ -208,7 +208,7 @@ func (tx *Tx) carryDiff(from *Volume, tag wal.RefName, begin func(*Tx, *apply.Fr
 			return orNoTag(err, from, tag)
 		}
 		base = &Volume{tx: tx, id: from.id, ref: tag, base: t, volumeState: stateOf(t)}
-		if to, err = begin(tx, &apply.From{Ref: wal.Ref{Volume: from.id, Name: tag}, Tip: t.Tip}); err != nil {
+		if to, err = begin(tx, &apply.From{Ref: wal.Ref{Volume: from.id, Name: tag}, Tip: t.Tip, State: t.State()}); err != nil {
 			return err
 		}
 		to.exact, to.size = true, from.size

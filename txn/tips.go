@@ -196,7 +196,7 @@ func (tx *Tx) source(from *Volume) (*apply.From, error) {
 	}
 	s := &apply.From{Ref: wal.Ref{Volume: from.id, Name: from.ref}}
 	if from.ref != "" {
-		s.Tip = from.base.Tip
+		s.Tip, s.State = from.base.Tip, from.base.State()
 	}
 	return s, nil
 }
@@ -236,6 +236,9 @@ func (tx *Tx) setTag(v *Volume, tag wal.RefName, from *Volume) error {
 	}
 	if from.attrs.PageSize != v.attrs.PageSize {
 		return fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, v.attrs.Name, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
+	}
+	if source.Ref == (wal.Ref{Volume: v.id, Name: tag}) {
+		return nil // it is there
 	}
 	_, err = tx.pointTag(v, tag, source)
 	return err

@@ -52,6 +52,8 @@ type DraftVolume struct {
 	loaded bool // its tree's nodes may be the draft's
 	dirty  bool // its records changed
 	gone   goneVolume
+
+	borrowed bool // its tree is that of the base it begins from
 }
 
 // Volume finds a volume, or the place of one that does not exist yet.
@@ -124,9 +126,13 @@ func (v *DraftVolume) Differs(base pagetree.Tree, from, to uint64) (no uint64, d
 
 // Load makes resident what a change of these pages, ascending, and of the
 // size needs. The content stays as it is: a change given up after Load leaves
-// no more than copies of nodes.
+// no more than copies of nodes. It ends the epoch when the tree is another's,
+// whose nodes may be open.
 func (v *DraftVolume) Load(pages iter.Seq[uint64], size uint64) error {
-	v.loaded = true
+	if v.loaded = true; v.borrowed {
+		v.draft.epoch++
+		v.borrowed = false
+	}
 	e := v.edit(v.draft.Head.LSN + 1)
 	if err := e.Load(&v.lin.Tree, pages); err != nil {
 		return err

@@ -148,16 +148,11 @@ func (b *Base) line() lineageRecord {
 }
 
 // ForkFrom makes the place of a volume that does not exist yet begin as base,
-// or empty when that is nil. It ends the epoch if the pages of the base are going
-// to be changed, since its nodes may be open. Nothing lasts before Create.
-func (v *DraftVolume) ForkFrom(b *Base, change bool) {
-	v.lin = lineageRecord{}
-	if b == nil {
-		return
-	}
-	v.lin = b.line()
-	if change {
-		v.draft.epoch++
+// or empty when that is nil. Nothing lasts before Create.
+func (v *DraftVolume) ForkFrom(b *Base) {
+	v.lin, v.borrowed = lineageRecord{}, b != nil
+	if b != nil {
+		v.lin = b.line()
 	}
 }
 
@@ -166,7 +161,7 @@ func (v *DraftVolume) ForkFrom(b *Base, change bool) {
 func (d *Draft) Carry(b *Base, pageSize uint32) *DraftVolume {
 	v := d.place(wal.VolumeID{})
 	v.ref.Attrs.PageSize = pageSize
-	v.ForkFrom(b, true)
+	v.ForkFrom(b)
 	v.Exists, v.lin.PageSize = true, pageSize
 	return v
 }

@@ -152,7 +152,7 @@ func (c *change) branch(name string) bool {
 		c.used[v.id] = true
 		return true
 	}
-	if !ok || base.pageSize != v.pageSize {
+	if !ok || base.pageSize != v.pageSize || ref == to {
 		return false
 	}
 	c.set[to], c.bases[ref], c.used[v.id] = true, true, true
