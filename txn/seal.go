@@ -49,17 +49,20 @@ func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 			return s, err
 		}
 	}
-	if err := tx.checkSources(); err != nil {
-		return s, err
-	}
 	for _, v := range tx.vols {
 		if v.changes() {
 			s.vols = append(s.vols, sealedVolume{v: v, pages: v.pages})
 		}
 	}
 	slices.SortFunc(s.vols, func(a, b sealedVolume) int {
-		return cmp.Or(bytes.Compare(a.v.id[:], b.v.id[:]), cmp.Compare(a.v.ref, b.v.ref))
+		return a.compare(b.v.id, b.v.ref)
 	})
+	if len(s.vols) > maxSections {
+		return s, s.adviseOn(wal.ErrTooLarge)
+	}
+	if err := s.checkSources(); err != nil {
+		return s, err
+	}
 	for i := range s.vols {
 		if err := s.index(&s.vols[i]); err != nil {
 			return s, err
@@ -69,6 +72,24 @@ func (tx *Tx) seal(ctx context.Context) (*sealed, error) {
 		return s, err
 	}
 	return s, s.prefetch()
+}
+
+// maxSections is more than a record has room for, at 160 bytes and more each. It
+// is looked at before many of them keep the sequencer busy.
+const maxSections = wal.MaxRecord / 160
+
+// compare orders sections by ref.
+func (sv *sealedVolume) compare(id wal.VolumeID, ref wal.RefName) int {
+	return cmp.Or(bytes.Compare(sv.v.id[:], id[:]), cmp.Compare(sv.v.ref, ref))
+}
+
+// sets is the volume or tag that the transaction sets or drops under a ref, or nil.
+func (s *sealed) sets(id wal.VolumeID, ref wal.RefName) *Volume {
+	i, ok := slices.BinarySearchFunc(s.vols, ref, func(sv sealedVolume, ref wal.RefName) int { return sv.compare(id, ref) })
+	if !ok {
+		return nil
+	}
+	return s.vols[i].v
 }
 
 // changes reports whether the transaction changes the volume, or the tag.

@@ -228,7 +228,7 @@ func (s *sealed) validate(d *pagestore.Draft) error {
 		}
 	}
 	for _, v := range tx.vols {
-		if err := v.validateTags(d, tx.opts.Isolation); err != nil {
+		if err := s.validateTags(v, d, tx.opts.Isolation); err != nil {
 			return err
 		}
 		if v.created || tx.opts.Isolation == Snapshot && !v.changes() {

@@ -316,13 +316,14 @@ func (tx *Tx) drops(id wal.VolumeID) bool {
 
 // checkSources refuses what begins from a volume, or a tag, that the transaction
 // changes; from one that it drops it may.
-func (tx *Tx) checkSources() error {
-	for _, v := range tx.vols {
-		if v.from == nil || !v.changes() {
+func (s *sealed) checkSources() error {
+	for i := range s.vols {
+		from := s.vols[i].v.from
+		if from == nil {
 			continue
 		}
-		if s := tx.sets(v.from.Ref.Volume, v.from.Ref.Name); s != nil && s.changes() && !s.drop {
-			return fmt.Errorf("%w: %q", errNoForkOfX, s.attrs.Name)
+		if v := s.sets(from.Ref.Volume, from.Ref.Name); v != nil && !v.deleted && !v.drop {
+			return fmt.Errorf("%w: %q", errNoForkOfX, v.attrs.Name)
 		}
 	}
 	return nil
@@ -330,9 +331,9 @@ func (tx *Tx) checkSources() error {
 
 // validateTags compares what was read and is set of a volume's tags with the
 // logical tips. Under snapshot isolation only those set count.
-func (v *Volume) validateTags(d *pagestore.Draft, iso Isolation) error {
+func (s *sealed) validateTags(v *Volume, d *pagestore.Draft, iso Isolation) error {
 	for ref, was := range v.tagRead {
-		if iso == Snapshot && v.tx.sets(v.id, ref) == nil {
+		if iso == Snapshot && s.sets(v.id, ref) == nil {
 			continue
 		}
 		t, err := d.Tag(wal.Ref{Volume: v.id, Name: ref})

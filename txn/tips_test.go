@@ -3,9 +3,11 @@ package txn_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
 )
 
 // One entry made the tips of two volumes, and a tag moves from one to the other.
@@ -81,5 +83,24 @@ func TestTagSetToItself(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// More tags than a record has room for are refused, whatever the isolation.
+func TestTooManyTags(t *testing.T) {
+	r := newRig(t, txn.Options{})
+	r.volume("v", 1)
+	for _, iso := range []txn.Isolation{txn.Serializable, txn.Snapshot} {
+		tx := r.begin(txn.TxOptions{Isolation: iso})
+		v, err := tx.Volume("v")
+		for i := 0; err == nil && i < 7000; i++ {
+			err = tx.SetTag(v, fmt.Sprint(i), v)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Commit(context.Background()); !errors.Is(err, wal.ErrTooLarge) {
+			t.Errorf("isolation %v: %v", iso, err)
+		}
 	}
 }
