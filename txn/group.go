@@ -200,7 +200,10 @@ func (m *Manager) take() (*group, error) {
 // sweep lets go of old tips that nothing keeps. What cannot be read is left to
 // the next checkpoint.
 func (m *Manager) sweep() error {
-	fatal, err := m.seq.draft.Sweep()
+	more, fatal, err := m.seq.draft.Sweep()
+	if more {
+		m.pressure.add(pinWeight) // a checkpoint is due for it, too
+	}
 	if err != nil && !fatal {
 		m.log.Warn().Err(err).Msg("old tips are kept until the next checkpoint")
 		return nil

@@ -87,3 +87,92 @@ func allInUse(t *testing.T, m *Manager, snap *pagestore.Snapshot) {
 		t.Error(err)
 	}
 }
+
+// What one sweep has not come to makes another checkpoint due, though nobody
+// writes any more.
+func TestSweepGoesOn(t *testing.T) {
+	ctx := context.Background()
+	m, _, err := Open(t.TempDir(), Options{Create: true, CheckpointEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	do := func(f func(*Tx) error) {
+		t.Helper()
+		if _, err := m.UpdateWith(ctx, TxOptions{Durability: Buffered}, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(func(tx *Tx) error {
+		_, err := tx.CreateVolume("v", VolumeOptions{})
+		return err
+	})
+	for i := range 4100 {
+		do(func(tx *Tx) error {
+			v, err := tx.Volume("v")
+			if err != nil {
+				return err
+			}
+			return v.Truncate(uint64(i))
+		})
+		do(func(tx *Tx) error {
+			v, err := tx.Volume("v")
+			if err != nil {
+				return err
+			}
+			return tx.SetTag(v, fmt.Sprint(i), v)
+		})
+	}
+	do(func(tx *Tx) error { return tx.DeleteVolume("v") })
+	for _, due := range []bool{true, false} {
+		if err := m.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.pressure.level() > 0; got != due {
+			t.Errorf("another checkpoint is due: %v, want %v", got, due)
+		}
+	}
+	noLines(t, m)
+}
+
+// A lineage keeps its origin, and that one its own, until the last fork of a
+// chain goes. Then all go with one sweep.
+func TestChainOfForksGoes(t *testing.T) {
+	f := newFixture(t)
+	last := "v"
+	for i := range 200 {
+		name := fmt.Sprint("fork", i)
+		f.do(func(tx *Tx) error {
+			v, err := tx.Volume(last)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Fork(name, v); err != nil {
+				return err
+			}
+			return tx.DeleteVolume(last)
+		})
+		if i%3 > 0 {
+			f.put(name, byte(i))
+		}
+		if i%40 == 0 {
+			f.must(f.Checkpoint(context.Background()))
+		}
+		last = name
+	}
+	f.do(func(tx *Tx) error { return tx.DeleteVolume(last) })
+	f.must(f.Checkpoint(context.Background()))
+	noLines(t, f.Manager)
+}
+
+func noLines(t *testing.T, m *Manager) {
+	t.Helper()
+	snap := m.store.Acquire()
+	defer m.store.Release(snap)
+	for l, err := range snap.Lines() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Fatalf("lineage %v is there, with %d kept tips", l.ID, len(l.Kept))
+	}
+}

@@ -28,23 +28,24 @@ type burial struct {
 // That snapshot must be published before Bury, even when no entry is new in it:
 // the one before reaches what the sweep replaces.
 //
-// An error means that a node could not be read. Nothing was changed, and the
-// sweep is left to the next checkpoint, unless the error is fatal.
-func (d *Draft) Sweep() (fatal bool, err error) {
+// more says that the next checkpoint has something to sweep, too. An error means
+// that a node could not be read. Nothing was changed, and the sweep is left to the
+// next checkpoint, unless the error is fatal.
+func (d *Draft) Sweep() (more, fatal bool, err error) {
 	if err := d.flush(); err != nil {
-		return true, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
+		return false, true, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)
 	}
 	ending, err := d.readEnding()
 	if err != nil {
-		return false, fmt.Errorf("pagestore: look for tips that nothing keeps: %w", err)
+		return true, false, fmt.Errorf("pagestore: look for tips that nothing keeps: %w", err)
 	}
 	s := sweep{d: d, todo: ending, edit: d.edit()}
 	for n := 0; n < len(s.todo) && n < sweepTips; n++ {
 		if err := s.tip(s.todo[n]); err != nil {
-			return true, fmt.Errorf("pagestore: let go of tip %d: %w", s.todo[n].Tip, err)
+			return false, true, fmt.Errorf("pagestore: let go of tip %d: %w", s.todo[n].Tip, err)
 		}
 	}
-	return false, nil
+	return len(s.todo) >= sweepTips, false, nil
 }
 
 // readEnding lists tips without pins, and reads all that sweeping them needs.

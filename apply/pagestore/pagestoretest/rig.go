@@ -205,7 +205,7 @@ func (r *rig) checkpoint(meanwhile func()) error {
 	if err := r.s.Reserve(); err != nil {
 		return err
 	}
-	if _, err := r.d.Sweep(); err != nil {
+	if _, _, err := r.d.Sweep(); err != nil {
 		r.t.Fatal(err)
 	}
 	f, err := r.d.Freeze(r.publish())

@@ -113,7 +113,7 @@ func (r *rig) anything(steps int) {
 // giveUp begins a checkpoint that comes to nothing: it finds no room for its
 // nodes, or is given up before it has written anything.
 func (r *rig) giveUp() {
-	_, err := r.d.Sweep()
+	_, _, err := r.d.Sweep()
 	must(r.t, err)
 	snap := r.publish()
 	if r.rng.IntN(2) == 0 {
