@@ -70,6 +70,13 @@ func (m *Manager) branch(ctx context.Context, from *Volume, begin func(*Tx, *app
 	if from.from != nil || from.deleted || from.created || from.ref == "" && from.changes() {
 		return Commit{}, fmt.Errorf("%w: %q", errNoForkOfX, from.attrs.Name)
 	}
+	if from.tx.m != m { // the same tip may mean something else here
+		return Commit{}, fmt.Errorf("txn: fork or tag %q of another store: %w", from.attrs.Name, ErrIncomparable)
+	}
+	if err := from.use(); err != nil {
+		return Commit{}, err
+	}
+	from.tx.mu.Unlock()
 	var direct bool
 	c, err := m.Update(ctx, func(tx *Tx) error {
 		source, err := tx.sameTip(from)

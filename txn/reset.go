@@ -22,6 +22,9 @@ func (v *Volume) Reset(to *Volume) error {
 	if v.tx.opts.ReadOnly {
 		return ErrReadOnly
 	}
+	if v.ref != "" {
+		return v.errTagged()
+	}
 	size, err := to.Size()
 	if err != nil {
 		return fmt.Errorf("txn: reset volume %q: %w", v.attrs.Name, err)

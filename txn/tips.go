@@ -103,7 +103,10 @@ func (tx *Tx) At(volume, tag string) (*Volume, error) {
 	}
 	defer tx.mu.Unlock()
 	ref := wal.RefName(tag)
-	if tx.sets(v.id, ref) != nil {
+	switch set := tx.sets(v.id, ref); {
+	case tag == "" || set != nil && set.drop:
+		return nil, noTag(volume, tag)
+	case set != nil:
 		return nil, fmt.Errorf("%w: tag %q of %q", ErrNotYet, tag, volume)
 	}
 	if at := v.views[ref]; at != nil {

@@ -72,9 +72,13 @@ func (v *Volume) useForWriting() error {
 		return ErrReadOnly
 	}
 	if v.ref != "" {
-		return fmt.Errorf("%w: %q of volume %q", ErrTagged, v.ref, v.attrs.Name)
+		return v.errTagged()
 	}
 	return v.use()
+}
+
+func (v *Volume) errTagged() error {
+	return fmt.Errorf("%w: %q of volume %q", ErrTagged, v.ref, v.attrs.Name)
 }
 
 // Size is in pages. It counts as read.
