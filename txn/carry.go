@@ -68,7 +68,7 @@ func (m *Manager) SetTag(ctx context.Context, volume, tag string, from *Volume) 
 // source of its base, nil for an empty one, and a locked transaction.
 func (m *Manager) branch(ctx context.Context, from *Volume, begin func(*Tx, *apply.From) (*Volume, error)) (Commit, error) {
 	if from.from != nil || from.deleted || from.created || from.ref == "" && from.changes() {
-		return Commit{}, fmt.Errorf("%w: %q", errNoForkOfX, from.attrs.Name)
+		return Commit{}, fmt.Errorf("%w: %q", ErrStaged, from.attrs.Name)
 	}
 	if from.tx.m != m { // the same tip may mean something else here
 		return Commit{}, fmt.Errorf("txn: fork or tag %q of another store: %w", from.attrs.Name, ErrIncomparable)

@@ -8,8 +8,9 @@ import (
 	"github.com/quire-db/quire/apply/pagestore"
 )
 
-// ErrStaged: a volume with writes that are not committed was to be compared.
-var ErrStaged = errors.New("txn: the volume has writes that are not committed; commit them, or compare in another transaction")
+// ErrStaged: a volume with changes that are not committed was to be compared,
+// forked or tagged.
+var ErrStaged = errors.New("txn: the volume or tag has changes that are not committed; commit them, or compare, fork or tag in another transaction")
 
 // ErrIncomparable: volumes of different page sizes or stores.
 var ErrIncomparable = pagestore.ErrIncomparable

@@ -14,12 +14,11 @@ import (
 
 // Errors of tags and forks.
 var (
-	ErrNoTag     = errors.New("txn: no such tag")
-	ErrTagged    = errors.New("txn: what a tag points to does not change; fork it, or reset the volume to it")
-	ErrNotYet    = errors.New("txn: a fork or a tag is there once the transaction has committed")
-	ErrHeldOnly  = errors.New("txn: only an open transaction holds that state, no tag does; Manager.Fork and Manager.SetTag carry what is needed")
-	ErrReserved  = errors.New("txn: names of tags that begin with \"quire.\" are reserved")
-	errNoForkOfX = errors.New("txn: begin a fork or a tag from a volume without staged changes; commit them first")
+	ErrNoTag    = errors.New("txn: no such tag")
+	ErrTagged   = errors.New("txn: what a tag points to does not change; fork it, or reset the volume to it")
+	ErrNotYet   = errors.New("txn: a fork or a tag is there once the transaction has committed")
+	ErrHeldOnly = errors.New("txn: only an open transaction holds that state, no tag does; Manager.Fork and Manager.SetTag carry what is needed")
+	ErrReserved = errors.New("txn: names of tags that begin with \"quire.\" are reserved")
 )
 
 // OriginTag is the tag under which a fork has the tip that it was forked from.
@@ -156,7 +155,8 @@ func (v *Volume) tagAt(ref wal.RefName) (pagestore.Volume, bool, error) {
 // committed. Writing from meanwhile is no conflict.
 //
 // Errors: ErrVolumeExists, ErrHeldOnly for a volume of another transaction (see
-// Manager.Fork), an invalid name, and an error for one with staged changes.
+// Manager.Fork), ErrStaged for one with changes, an invalid name. Changing it
+// afterwards makes Commit fail with ErrStaged.
 func (tx *Tx) Fork(name string, from *Volume) (wal.VolumeID, error) {
 	if err := wal.ValidName(name); err != nil {
 		return wal.VolumeID{}, fmt.Errorf("txn: fork: %w", err)
@@ -195,7 +195,7 @@ func (tx *Tx) source(from *Volume) (*apply.From, error) {
 	case from.tx != tx:
 		return nil, ErrHeldOnly
 	case from.from != nil || from.deleted || from.created || from.changes() && from.ref == "":
-		return nil, fmt.Errorf("%w: %q", errNoForkOfX, from.attrs.Name)
+		return nil, fmt.Errorf("%w: %q", ErrStaged, from.attrs.Name)
 	}
 	s := &apply.From{Ref: wal.Ref{Volume: from.id, Name: from.ref}}
 	if from.ref != "" {
@@ -326,7 +326,7 @@ func (s *sealed) checkSources() error {
 			continue
 		}
 		if v := s.sets(from.Ref.Volume, from.Ref.Name); v != nil && !v.deleted && !v.drop {
-			return fmt.Errorf("%w: %q", errNoForkOfX, v.attrs.Name)
+			return fmt.Errorf("%w: %q", ErrStaged, v.attrs.Name)
 		}
 	}
 	return nil
