@@ -8,8 +8,8 @@ import (
 )
 
 // findBase finds the tip that a fork or a tag begins from. The state before the
-// entry is meant, so a ref that the entry itself sets is refused: what began
-// from it would depend on the order of the changes.
+// entry is meant, so a ref that the entry itself sets is refused, be it by this
+// change: what began from it would depend on the order of the changes.
 func (p *Plan) findBase(i int) error {
 	c, r := &p.changes[i], &p.results[i]
 	if c.From == nil {

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -57,7 +58,7 @@ func (m *Manager) SetTag(ctx context.Context, volume, tag string, from *Volume) 
 			return nil, fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, volume, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
 		}
 		op, err := tx.pointTag(v, wal.RefName(tag), source)
-		if err == nil {
+		if op != nil {
 			op.key = wal.VolumeID(m.newUUID())
 		}
 		return op, err
@@ -128,8 +129,13 @@ func (tx *Tx) sameTip(from *Volume) (s *apply.From, err error) {
 func (m *Manager) carry(ctx context.Context, from *Volume, begin func(*Tx, *apply.From) (*Volume, error)) (Commit, error) {
 	tag := wal.RefName(carryTags + m.newUUID().String())
 	there, err := m.tagForCarry(ctx, from.id, tag)
+	var unknown *UnknownError
+	if errors.As(err, &unknown) { // whether the tag is there; of the rest nothing is
+		defer m.dropCarry(ctx, from.id, tag)
+		err = unknown.Cause
+	}
 	if err != nil {
-		return Commit{}, fmt.Errorf("txn: tag what %q holds now: %w", from.attrs.Name, err)
+		return Commit{}, fmt.Errorf("txn: tag what %q holds now; nothing else was done: %w", from.attrs.Name, err)
 	}
 	if there {
 		defer m.dropCarry(ctx, from.id, tag)

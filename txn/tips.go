@@ -255,10 +255,17 @@ func (v *Volume) useForTag(tx *Tx) error {
 	return v.useForWriting()
 }
 
-// pointTag stages the change of a tag.
+// pointTag stages the change of a tag; nil when it stays where it is in the
+// snapshot, since no entry says that.
 func (tx *Tx) pointTag(v *Volume, tag wal.RefName, source *apply.From) (*Volume, error) {
 	if _, _, err := v.tagAt(tag); err != nil {
 		return nil, err
+	}
+	if source != nil && source.Ref == (wal.Ref{Volume: v.id, Name: tag}) {
+		if before := tx.sets(v.id, tag); before != nil {
+			before.deleted = true
+		}
+		return nil, nil
 	}
 	op := &Volume{tx: tx, id: v.id, ref: tag, created: true, from: source, volumeState: volumeState{attrs: v.attrs}}
 	tx.replace(op)

@@ -432,6 +432,42 @@ func TestSavepointsOfForksAndTags(t *testing.T) {
 	r.stay(contents{"w": {5}, "v": {3, 2}, "v@x": {1, 2}, "v@stays": {3, 2}, "g": {1, 2}, "g@origin": {1, 2}})
 }
 
+// A tag that is set to where it points stays, also when it was to go; and nothing
+// is logged for that.
+func TestTagSetToWhereItPoints(t *testing.T) {
+	ctx := context.Background()
+	r := newRig(t, txn.Options{})
+	r.write("v", 1)
+	r.tag("v", "x")
+	r.write("v", 2)
+	before := r.Stats().Commits
+	r.update(func(tx *txn.Tx) error { return setTag(tx, "v", "x", "v", "x") })
+	r.update(func(tx *txn.Tx) error {
+		at, err := tx.At("v", "x")
+		if err != nil {
+			return err
+		}
+		return errors.Join(deleteTag(tx, "v", "x"), tx.SetTag(open(t, tx, "v"), "x", at))
+	})
+	tx := r.begin(txn.TxOptions{})
+	at, err := tx.At("v", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.SetTag(ctx, "v", "x", at); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Stats().Commits - before; n != 0 {
+		t.Errorf("%d entries", n)
+	}
+	r.untag("v", "x")
+	r.tag("v", "x") // now it is another tip's
+	if _, err := r.SetTag(ctx, "v", "x", at); err != nil {
+		t.Fatal(err)
+	}
+	r.stay(contents{"v": {2}, "v@x": {1}})
+}
+
 // All that a transaction says about tags is what the snapshot has.
 func TestTagsAreListed(t *testing.T) {
 	r := newRig(t, txn.Options{})

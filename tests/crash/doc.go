@@ -20,6 +20,12 @@
 // store is closed and opened. Four more lives go on from what a kill and three
 // kinds of power cut left of the first.
 //
+// They fork volumes, tags and forks, set, move and drop tags, reset to them, and
+// delete what was forked and tagged (tips_test.go). States that only a reader
+// holds are forked and tagged, too, while their volumes change: that takes entries
+// of which the caller does not hear, so these may be missing in the record, two
+// for each such call. All that tags point to is read at each cut.
+//
 // A consumer lags behind checkpoints and acknowledges half of what there is now and
 // then (feed_test.go). At each cut it must stand where it had acknowledged, or
 // later, and all behind that must be there: every entry, every image.

@@ -12,6 +12,7 @@ import (
 // no other writer writes pages of.
 var kinds = []func(s *step, own string) error{
 	small, small, small, several, spilled, holes, shorter, counter, counter, both, naming, swapping, undone, patch, tiny, beside, sparse, sparse,
+	forking, forking, tagging, tagging, back,
 }
 
 // volume opens a volume, made if it is missing.

@@ -46,6 +46,7 @@ func (l *life) open() error {
 		return fmt.Errorf("open: %w", err)
 	}
 	l.o, l.last = o, o.rep.Last
+	l.rec.opened(l.last)
 	l.rec.committed(l.last, l.disk.Ops(), nil)
 	return nil
 }
@@ -75,6 +76,9 @@ func (l *life) burst(writers, n int) error {
 
 // commit runs one transaction of a kind of its own.
 func (l *life) commit(w int, r *rand.Rand) error {
+	if r.IntN(12) == 0 {
+		return l.carry(w, r)
+	}
 	kind, o := kinds[r.IntN(len(kinds))], txn.TxOptions{}
 	if r.IntN(6) == 0 {
 		o.Durability = txn.Buffered
@@ -110,6 +114,11 @@ func (l *life) do(o txn.TxOptions, f func(*txn.Tx) ([]effect, error)) error {
 		effects, err = f(tx)
 		return err
 	})
+	return l.fate(o, c, err, effects)
+}
+
+// fate records what became of a transaction.
+func (l *life) fate(o txn.TxOptions, c txn.Commit, err error, effects []effect) error {
 	op := l.disk.Ops()
 	switch unknown := (*txn.UnknownError)(nil); {
 	case errors.Is(err, errUndo):
