@@ -46,6 +46,7 @@ func TestModel(t *testing.T) {
 			"begin": r.begin, "change": r.change, "change more": r.change, "read": r.read,
 			"commit": r.commit, "rollback": r.rollback, "race": r.race, "race more": r.race,
 			"savepoint": r.savepoint, "roll back to": r.rollbackTo,
+			"tip": r.tip, "more of tips": r.tip, "carry": r.carry,
 			"checkpoint": r.checkpoint, "reopen": r.reopen, "look at all": r.lookAtAll, "retry": r.retry,
 		})
 		r.reopen(t)
@@ -126,6 +127,10 @@ func (r *run) begin(t *rapid.T) {
 		Isolation:  txn.Isolation(rapid.IntRange(0, 3).Draw(t, "isolation") / 3),
 		Durability: txn.Durability(rapid.IntRange(0, 1).Draw(t, "durability")),
 	}
+	r.beginWith(t, o)
+}
+
+func (r *run) beginWith(t *rapid.T, o txn.TxOptions) {
 	r.requests.draw(t, &o)
 	real, err := r.m.Begin(context.Background(), o)
 	if !r.requests.expected(t, o, txn.Commit{}, err) {
@@ -312,8 +317,10 @@ func (r *run) lookAtAll(t *rapid.T) {
 func (r *run) compare(t *rapid.T, real *txn.Tx, want State) {
 	for _, name := range names {
 		o := readAll(name)
-		if got, want := o.real(real), o.model(want, false); got != want {
-			t.Fatalf("%q at LSN %d\n  is   %s\n  want %s", name, real.LSN(), got, want)
+		for _, o := range []op{o, listTags(name), readTag(place{name, "x"}), readTag(place{name, "y"})} {
+			if got, want := o.real(real), o.model(want, false); got != want {
+				t.Fatalf("%s at LSN %d\n  is   %s\n  want %s", o.name, real.LSN(), got, want)
+			}
 		}
 	}
 }
@@ -341,6 +348,7 @@ func pageNo(t *rapid.T, label string) uint64 {
 func word(err error) string {
 	for w, e := range map[string]error{
 		"read-only": txn.ErrReadOnly, "none": txn.ErrNoVolume, "exists": txn.ErrVolumeExists, "range": txn.ErrPageRange,
+		"no tag": txn.ErrNoTag, "page size": txn.ErrPageSize, "incomparable": txn.ErrIncomparable,
 	} {
 		if errors.Is(err, e) {
 			return w
@@ -443,7 +451,7 @@ func create(n string, size int) op {
 			case s[n] != nil:
 				return "exists"
 			}
-			s[n] = &Volume{size, 0, map[uint64][]byte{}}
+			s[n] = &Volume{PageSize: size, Pages: map[uint64][]byte{}}
 			return "ok"
 		}}
 }
@@ -485,7 +493,11 @@ func remove(n string) op {
 
 func drawRead(t *rapid.T) op {
 	n := name(t, "volume")
-	switch rapid.IntRange(0, 6).Draw(t, "read") {
+	switch rapid.IntRange(0, 8).Draw(t, "read") {
+	case 7:
+		return readTag(drawPlace(t, "tag"))
+	case 8:
+		return listTags(n)
 	case 0:
 		return on(n, "size", false,
 			func(v *txn.Volume) (string, error) { size, err := v.Size(); return fmt.Sprint(size, " "), err },
@@ -539,27 +551,32 @@ func readAll(n string) op { return iterate(n, 0, wal.MaxPages) }
 func iterate(n string, from, to uint64) op {
 	return on(n, fmt.Sprintf("pages from %d to %d", from, to), false,
 		func(v *txn.Volume) (string, error) {
-			got := &Volume{v.PageSize(), 0, map[uint64][]byte{}}
-			var err error
-			if got.Size, err = v.Size(); err != nil {
-				return "", err
-			}
-			last := int64(-1)
-			for p, err := range v.Pages(from, to) {
-				if err != nil {
-					return "", err
-				}
-				if int64(p.No) <= last {
-					return "", fmt.Errorf("page %d after %d", p.No, last)
-				}
-				last = int64(p.No)
-				got.Pages[p.No] = bytes.Clone(p.Data)
-			}
-			return got.digest(), nil
+			return digestOf(v, from, to)
 		},
 		func(v *Volume) string {
-			part := &Volume{v.PageSize, v.Size, maps.Clone(v.Pages)}
+			part := v.copied()
 			maps.DeleteFunc(part.Pages, func(no uint64, _ []byte) bool { return no < from || no >= to })
 			return part.digest() + "ok"
 		})
+}
+
+// digestOf is the digest of what the engine has.
+func digestOf(v *txn.Volume, from, to uint64) (string, error) {
+	got := &Volume{PageSize: v.PageSize(), Pages: map[uint64][]byte{}}
+	var err error
+	if got.Size, err = v.Size(); err != nil {
+		return "", err
+	}
+	last := int64(-1)
+	for p, err := range v.Pages(from, to) {
+		if err != nil {
+			return "", err
+		}
+		if int64(p.No) <= last {
+			return "", fmt.Errorf("page %d after %d", p.No, last)
+		}
+		last = int64(p.No)
+		got.Pages[p.No] = bytes.Clone(p.Data)
+	}
+	return got.digest(), nil
 }

@@ -17,12 +17,14 @@ type Volume struct {
 	PageSize int
 	Size     uint64 // pages
 	Pages    map[uint64][]byte
+	Tags     map[string]*Volume // what they point to: never changed
 }
 
 func (s State) clone() State {
 	c := State{}
 	for name, v := range s {
-		c[name] = &Volume{v.PageSize, v.Size, maps.Clone(v.Pages)}
+		c[name] = v.copied()
+		c[name].Tags = maps.Clone(v.Tags)
 	}
 	return c
 }
