@@ -46,7 +46,7 @@ func TestModel(t *testing.T) {
 			"begin": r.begin, "change": r.change, "change more": r.change, "read": r.read,
 			"commit": r.commit, "rollback": r.rollback, "race": r.race, "race more": r.race,
 			"savepoint": r.savepoint, "roll back to": r.rollbackTo,
-			"tip": r.tip, "more of tips": r.tip, "carry": r.carry,
+			"tip": r.tip, "more of tips": r.tip, "race of tips": r.tipRace, "carry": r.carry,
 			"checkpoint": r.checkpoint, "reopen": r.reopen, "look at all": r.lookAtAll, "retry": r.retry,
 		})
 		r.reopen(t)

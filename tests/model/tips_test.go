@@ -244,6 +244,23 @@ func (r *run) tip(t *rapid.T) {
 	r.end(t, x)
 }
 
+// tipRace commits a transaction that has looked at tags before others moved them.
+func (r *run) tipRace(t *rapid.T) {
+	r.beginWith(t, txn.TxOptions{})
+	x := r.txs[len(r.txs)-1]
+	r.forget(x)
+	n := name(t, "volume")
+	if rapid.Bool().Draw(t, "list") {
+		r.call(t, x, listTags(n))
+	} else {
+		r.call(t, x, readTag(place{n, rapid.SampledFrom(tagNames).Draw(t, "tag")}))
+	}
+	r.tip(t)
+	r.tags++
+	r.call(t, x, write(name(t, "written"), 0, r.tags))
+	r.end(t, x)
+}
+
 // carry forks or tags what a reader holds.
 func (r *run) carry(t *rapid.T) {
 	i := slices.IndexFunc(r.txs, func(x *tx) bool { return x.opts.ReadOnly })
