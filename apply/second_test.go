@@ -127,7 +127,7 @@ func (s *second) prune() {
 	}
 	for range 2 { // the second one reclaims the nodes that the first one replaced
 		must(s.store.Reserve())
-		_, err := s.draft.Sweep()
+		_, _, err := s.draft.Sweep()
 		must(err)
 		f, err := s.draft.Freeze(s.publish())
 		must(err)

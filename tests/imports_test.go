@@ -37,7 +37,6 @@ var levels = [][]row{
 	},
 	{
 		{"internal/heap", "internal/vfs wal github.com/google/uuid"},
-		{"apply/pagestore/lineage", "wal"},
 	},
 	{
 		{"apply/pagestore/node", "internal/heap wal"},

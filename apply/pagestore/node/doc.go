@@ -39,8 +39,8 @@
 // Birth on and before Death. A slot is reusable when Death is at or below a
 // durable checkpoint, no held LSN lies in [Birth, Death), and the low-water
 // mark is above Birth (DESIGN 6). Births and deaths are LSNs of entries, so a
-// hold is a number and not a reference count. See package lineage for holds
-// that last, and for forks.
+// hold is a number and not a reference count. tips.go of package
+// pagestore has the rules of holds that last, and of forks.
 //
 // # Errors
 //

@@ -42,6 +42,13 @@ func (c *change) commit() {
 	c.now = c.state
 }
 
+// refuse gives it up when it could have been applied: what it loaded stays.
+func (c *change) refuse() {
+	c.t.Helper()
+	_, err := apply.Prepare(c.d, c.lsn, c.changes)
+	must(c.t, err)
+}
+
 var names = []string{"a", "b", "c", "d"}
 
 // add changes one more volume.
@@ -192,6 +199,36 @@ func (c *change) fork(name string, base volume, ref wal.Ref) bool {
 	c.state[name] = v
 	c.push(ch, v.size)
 	return true
+}
+
+// relay tags a tip that is made for that, forks it, and changes the fork, one
+// right behind the other.
+func (r *rig) relay() {
+	r.t.Helper()
+	free := slices.IndexFunc(names, func(name string) bool { return r.now[name].pages == nil })
+	if free < 0 || len(r.now) == 0 {
+		return
+	}
+	to := names[free]
+	all := slices.Sorted(maps.Keys(r.now))
+	tx, name := r.begin(), all[r.rng.IntN(len(all))]
+	v := tx.state[name]
+	kept := v
+	kept.pages, kept.tags = maps.Clone(v.pages), nil
+	ref := wal.Ref{Volume: v.id, Name: "x"}
+	ch := apply.Change{Volume: v.id, Name: ref.Name, From: &apply.From{Ref: wal.Ref{Volume: v.id}}}
+	kept = tx.pagesOf(&ch, kept)
+	v.tags["x"] = kept
+	tx.push(ch, kept.size)
+	tx.commit()
+
+	tx = r.begin()
+	tx.fork(to, kept, ref)
+	tx.commit()
+
+	tx = r.begin()
+	tx.edit(to, tx.state[to], nil)
+	tx.commit()
 }
 
 // begin is the base, or now and then the base with changes.

@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/heap"
@@ -146,8 +145,7 @@ func (r *rig) newLog() {
 func (r *rig) commit() {
 	r.t.Helper()
 	if r.rng.IntN(6) == 0 {
-		_, err := apply.Prepare(r.d, r.d.Head.LSN+1, r.random().changes)
-		must(r.t, err)
+		r.random().refuse()
 	}
 	if tx := r.random(); len(tx.changes) > 0 {
 		tx.commit()
@@ -342,10 +340,27 @@ func (r *rig) noLeak() {
 		return nil
 	}, func(err error) error { return err })
 	must(r.t, err)
+	r.swept(snap)
 	r.equalSlots("the heap", reached, r.heapSlots())
 	facts, _, err := manifest.Load(r.disk, r.dir)
 	must(r.t, err)
 	r.equalSlots("the manifest", reached, slotsOf(slices.Collect(facts.Used.Extents())))
+}
+
+// swept makes sure that no tip and no lineage is kept for nobody.
+func (r *rig) swept(snap *pagestore.Snapshot) {
+	r.t.Helper()
+	for l, err := range snap.Lines() {
+		must(r.t, err)
+		if l.Ended && len(l.Kept) == 0 || len(r.now) == 0 {
+			r.t.Errorf("LSN %d: lineage %v is kept for nobody", snap.LSN(), l.ID)
+		}
+		for _, k := range l.Kept {
+			if k.Pins == 0 {
+				r.t.Errorf("LSN %d: tip %d of lineage %v is kept for nobody", snap.LSN(), k.Tip, l.ID)
+			}
+		}
+	}
 }
 
 func (r *rig) heapSlots() map[heap.Slot]bool {

@@ -88,8 +88,10 @@ func history(r *rig) {
 func (r *rig) anything(steps int) {
 	for range steps {
 		switch n := r.rng.IntN(20); {
-		case n < 10:
+		case n < 9:
 			r.commit()
+		case n < 10:
+			r.relay()
 		case n < 14:
 			r.publish()
 		case n < 16:
