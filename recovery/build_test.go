@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -25,14 +27,21 @@ type oracleVolume struct {
 	pageSize int
 	size     uint64            // pages
 	pages    map[uint64][]byte // present
+	tags     oracle            // what they point to, by name
 }
 
 func (o oracle) clone() oracle {
 	c := oracle{}
 	for name, v := range o {
-		c[name] = &oracleVolume{v.pageSize, v.size, maps.Clone(v.pages)}
+		c[name] = v.clone()
+		c[name].tags = maps.Clone(v.tags)
 	}
 	return c
+}
+
+// clone is the content, without tags.
+func (v *oracleVolume) clone() *oracleVolume {
+	return &oracleVolume{pageSize: v.pageSize, size: v.size, pages: maps.Clone(v.pages)}
 }
 
 // builder makes a store through package txn and keeps the oracle.
@@ -144,6 +153,44 @@ func (b *builder) delete(name string) {
 	b.update(func(tx *txn.Tx) error { return tx.DeleteVolume(name) })
 }
 
+// tag sets a tag of a volume to what the volume is.
+func (b *builder) tag(name, tag string) {
+	b.t.Helper()
+	o := b.now[name]
+	if o.tags == nil {
+		o.tags = oracle{}
+	}
+	o.tags[tag] = o.clone()
+	b.update(func(tx *txn.Tx) error {
+		v, err := tx.Volume(name)
+		if err != nil {
+			return err
+		}
+		return tx.SetTag(v, tag, v)
+	})
+}
+
+// fork makes a volume of what a tag of another points to, or of that itself.
+func (b *builder) fork(name, from, tag string) {
+	b.t.Helper()
+	base := b.now[from]
+	if tag != "" {
+		base = base.tags[tag]
+	}
+	b.now[name] = base.clone()
+	b.now[name].tags = oracle{txn.OriginTag: base.clone()}
+	b.update(func(tx *txn.Tx) error {
+		v, err := tx.Volume(from)
+		if err == nil && tag != "" {
+			v, err = tx.At(from, tag)
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Fork(name, v)
+	})
+}
+
 func (b *builder) checkpoint() {
 	b.t.Helper()
 	if err := b.m.Checkpoint(context.Background()); err != nil {
@@ -154,8 +201,8 @@ func (b *builder) checkpoint() {
 
 // mixed fills the store with all that a store can hold: inline pages and pages
 // in the heap from birth, staged in memory and on disk, several page sizes,
-// discards, truncations, renamed and deleted volumes, and log behind the
-// checkpoint.
+// discards, truncations, renamed and deleted volumes, tags and forks, and log
+// behind the checkpoint.
 func (b *builder) mixed() {
 	b.t.Helper()
 	b.create("tiny", 512)
@@ -178,6 +225,12 @@ func (b *builder) mixed() {
 	b.rename("old name", "new name")
 	b.delete("gone")
 	b.write("large", 4, 70)
+	b.tag("plain", "first")
+	b.fork("branch", "tiny", "")
+	b.write("tiny", 5, 5000)
+	b.write("branch", 5, 5000)
+	b.tag("branch", "kept")
+	b.write("branch", 5, 5000)
 	b.checkpoint()
 	b.write("tiny", 9, 6000)
 	b.write("plain", 2, 12_000)
@@ -185,6 +238,11 @@ func (b *builder) mixed() {
 	b.write("large", 9, 90)      // spills
 	b.discard("plain", 3)
 	b.truncate("tiny", 3000)
+	b.fork("late branch", "plain", "first")
+	b.write("late branch", 3, 9000)
+	b.tag("large", "late")
+	b.write("large", 1, 70)
+	b.delete("branch")
 	b.create("late", 8192)
 	b.write("late", 2, 64)
 	b.rename("new name", "newest name")
@@ -244,34 +302,65 @@ func compareView(t *testing.T, v *recovery.Viewed, want oracle) (first error) {
 		}
 		seen++
 		o := want[vol.Attrs.Name]
+		if o != nil {
+			note(compareTags(t, v, vol, o))
+		}
 		if o == nil || o.pageSize != int(vol.Attrs.PageSize) || o.size != vol.Tree.Pages() {
 			t.Fatalf("volume %q of %d pages of %d bytes is not what was committed", vol.Attrs.Name, vol.Tree.Pages(), vol.Attrs.PageSize)
 		}
-		present := 0
-		for it, err := range vol.Pages(0, o.size) {
-			if err != nil {
-				note(err)
-				break
-			}
-			present++
-			if o.pages[it.Page] == nil {
-				t.Fatalf("volume %q has page %d, which is absent", vol.Attrs.Name, it.Page)
-			}
-		}
-		if first == nil && present != len(o.pages) {
-			t.Fatalf("volume %q has %d pages, not %d", vol.Attrs.Name, present, len(o.pages))
-		}
-		buf := make([]byte, o.pageSize)
-		for no, page := range o.pages {
-			if err := vol.Read(no, buf); err != nil {
-				note(err)
-			} else if !bytes.Equal(buf, page) {
-				t.Fatalf("volume %q: page %d is wrong data", vol.Attrs.Name, no)
-			}
-		}
+		note(comparePages(t, vol, o))
 	}
 	if first == nil && seen != len(want) {
 		t.Fatalf("%d volumes, want %d", seen, len(want))
+	}
+	return first
+}
+
+// comparePages reads the pages of a volume, or of what a tag points to.
+func comparePages(t *testing.T, vol pagestore.Volume, o *oracleVolume) (first error) {
+	t.Helper()
+	present := 0
+	for it, err := range vol.Pages(0, o.size) {
+		if err != nil {
+			first = err
+			break
+		}
+		present++
+		if o.pages[it.Page] == nil {
+			t.Fatalf("volume %q has page %d, which is absent", vol.Attrs.Name, it.Page)
+		}
+	}
+	if first == nil && present != len(o.pages) {
+		t.Fatalf("volume %q has %d pages, not %d", vol.Attrs.Name, present, len(o.pages))
+	}
+	buf := make([]byte, o.pageSize)
+	for no, page := range o.pages {
+		if err := vol.Read(no, buf); err != nil {
+			first = cmp.Or(first, err)
+		} else if !bytes.Equal(buf, page) {
+			t.Fatalf("volume %q: page %d is wrong data", vol.Attrs.Name, no)
+		}
+	}
+	return first
+}
+
+// compareTags reads all that the tags of a volume point to.
+func compareTags(t *testing.T, v *recovery.Viewed, vol pagestore.Volume, o *oracleVolume) (first error) {
+	t.Helper()
+	seen := 0
+	for tag, err := range v.Snapshot().Tags(vol.ID) {
+		if err != nil {
+			return cmp.Or(first, err)
+		}
+		seen++
+		kept := o.tags[string(tag.Name)]
+		if kept == nil || kept.size != tag.Tree.Pages() {
+			t.Fatalf("tag %q of volume %q, of %d pages, is not what was committed", tag.Name, vol.Attrs.Name, tag.Tree.Pages())
+		}
+		first = cmp.Or(first, comparePages(t, tag.Volume, kept))
+	}
+	if first == nil && seen != len(o.tags) {
+		t.Fatalf("volume %q has %d tags, want %d", vol.Attrs.Name, seen, len(o.tags))
 	}
 	return first
 }

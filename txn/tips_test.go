@@ -509,8 +509,8 @@ func TestTagsAreListed(t *testing.T) {
 	}
 }
 
-// badName is what the errors of names end with.
-var badName = errors.New("choose 1 to 255 bytes of plain text")
+// errBadName is what the errors of names end with.
+var errBadName = errors.New("choose 1 to 255 bytes of plain text")
 
 func TestErrorsOfForksAndTags(t *testing.T) {
 	ctx := context.Background()
@@ -532,14 +532,14 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 	long := strings.Repeat("n", wal.MaxNameBytes+1)
 	for what, c := range map[string]struct{ got, want error }{
 		"fork as a name that is taken":      {tx.Fork("w", v), txn.ErrVolumeExists},
-		"fork as an empty name":             {tx.Fork("", v), badName},
-		"fork as a long name":               {tx.Fork(long, v), badName},
+		"fork as an empty name":             {tx.Fork("", v), errBadName},
+		"fork as a long name":               {tx.Fork(long, v), errBadName},
 		"fork of another transaction's":     {tx.Fork("f", old), txn.ErrHeldOnly},
 		"tag to another transaction's":      {tx.SetTag(v, "t", old), txn.ErrHeldOnly},
 		"tag with a reserved name":          {tx.SetTag(v, "quire.mine", v), txn.ErrReserved},
-		"tag with an empty name":            {tx.SetTag(v, "", v), badName},
-		"tag with a bad name":               {tx.SetTag(v, "a\nb", v), badName},
-		"tag with a long name":              {tx.SetTag(v, long, v), badName},
+		"tag with an empty name":            {tx.SetTag(v, "", v), errBadName},
+		"tag with a bad name":               {tx.SetTag(v, "a\nb", v), errBadName},
+		"tag with a long name":              {tx.SetTag(v, long, v), errBadName},
 		"tag of another page size":          {tx.SetTag(w, "t", v), txn.ErrPageSize},
 		"drop of no tag":                    {tx.DeleteTag(v, "nobody"), txn.ErrNoTag},
 		"drop of a name that none can have": {tx.DeleteTag(v, long), txn.ErrNoTag},
@@ -551,13 +551,13 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 		"At without a tag":                  {second(tx.At("v", "nobody")), txn.ErrNoTag},
 		"At with no name":                   {second(tx.At("v", "")), txn.ErrNoTag},
 		"fork held as a taken name":         {second(r.Manager.Fork(ctx, "w", old)), txn.ErrVolumeExists},
-		"fork held as no name":              {second(r.Manager.Fork(ctx, "", old)), badName},
-		"tag held with no name":             {second(r.SetTag(ctx, "v", "", old)), badName},
+		"fork held as no name":              {second(r.Manager.Fork(ctx, "", old)), errBadName},
+		"tag held with no name":             {second(r.SetTag(ctx, "v", "", old)), errBadName},
 		"tag held with a reserved name":     {second(r.SetTag(ctx, "v", "quire.", old)), txn.ErrReserved},
 		"tag held without a volume":         {second(r.SetTag(ctx, "nobody", "t", old)), txn.ErrNoVolume},
 		"tag held of another page size":     {second(r.SetTag(ctx, "w", "t", old)), txn.ErrPageSize},
 	} {
-		if c.want == badName && c.got != nil && strings.Contains(c.got.Error(), badName.Error()) {
+		if c.want == errBadName && c.got != nil && strings.Contains(c.got.Error(), errBadName.Error()) {
 			continue
 		}
 		if !errors.Is(c.got, c.want) {
