@@ -1,98 +1,172 @@
 package apply_test
 
 import (
-	"errors"
-	"slices"
+	"context"
+	"math/rand/v2"
+	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/quire-db/quire/apply"
-	"github.com/quire-db/quire/apply/pagestore"
-	"github.com/quire-db/quire/apply/pagestore/manifest"
-	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
-// tipDraft is a draft with a volume of five absent pages, made by entry 1.
-func tipDraft(t *testing.T) (*pagestore.Draft, wal.VolumeID) {
+// logOfTips is logOf with tags, forks and resets.
+func logOfTips(t testing.TB, seed uint64, steps int) (dir string) {
 	t.Helper()
-	o := pagestore.Options{FS: vfs.OS(), Dir: t.TempDir(), CacheBytes: 1 << 20}
-	err := pagestore.Create(o.FS, o.Dir, manifest.Facts{
-		Store: uuid.UUID{1}, Timeline: wal.TimelineID{2}, Epoch: 1,
-		Options: manifest.Options{Created: 1, PageSize: wal.DefaultPageSize, HeapFileBytes: 1 << 30},
+	dir = t.TempDir()
+	m, _, err := txn.Open(dir, txn.Options{Create: true, CheckpointEvery: -1, InlineBytes: 8 << 10, StageBytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &tipHistory{t: t, m: m, rng: rand.New(rand.NewPCG(seed, 6)), did: map[string]int{}}
+	for range steps {
+		h.step()
+	}
+	for _, tx := range h.held {
+		tx.Rollback()
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// An entry of a tag or fork that does not fit is refused with a typed error,
+// whatever of it does not; nothing changes, and the right one applies afterwards.
+func TestMismatchOfTips(t *testing.T) {
+	forms := map[string]func(*wal.Section) bool{ // false: not applicable
+		"expected tip":     func(s *wal.Section) bool { s.Expect.LSN++; return true },
+		"expected state":   func(s *wal.Section) bool { flip(&s.Expect.State); return true },
+		"previous change":  func(s *wal.Section) bool { s.PrevChange++; return true },
+		"seq":              func(s *wal.Section) bool { s.Seq++; return true },
+		"base's tip":       func(s *wal.Section) bool { s.Base.LSN++; return s.Base.LSN != 1 },
+		"base's tip, none": func(s *wal.Section) bool { was := s.Base.LSN; s.Base.LSN = 0; return was != 0 },
+		"base's state":     func(s *wal.Section) bool { flip(&s.Base.State); return s.Base.LSN != 0 },
+		"base's volume":    func(s *wal.Section) bool { s.Base.Ref.Volume[3] ^= 1; return s.Base.LSN != 0 },
+		"base's name":      func(s *wal.Section) bool { s.Base.Ref.Name += "?"; return s.Base.LSN != 0 },
+		"base is itself":   func(s *wal.Section) bool { s.Base.Ref = s.Ref; return s.Base.LSN != 0 },
+		"owner":            func(s *wal.Section) bool { s.Ref.Volume[9] ^= 1; return s.Ref.Name != "" },
+		"name":             func(s *wal.Section) bool { s.Ref.Name += "?"; return s.Expect.LSN != 0 },
+		"attributes": func(s *wal.Section) bool {
+			s.Attrs = &wal.VolumeAttrs{Name: "of a tag", PageSize: 512}
+			return s.Ref.Name != "" && s.Action == wal.ActionSet
+		},
+		"page size": func(s *wal.Section) bool {
+			if s.Ref.Name != "" || s.Base.LSN == 0 {
+				return false
+			}
+			a := *s.Attrs
+			a.PageSize *= 2
+			s.Attrs = &a
+			return true
+		},
+		"one more discard": func(s *wal.Section) bool {
+			s.Delta.Discards = append([]wal.PageRange{{First: 1 << 30, Count: 1}}, s.Delta.Discards...)
+			return s.Action == wal.ActionSet
+		},
+	}
+	tried := map[string]int{}
+	for seed := range uint64(2) {
+		dir := logOfTips(t, seed, 100)
+		r := replay(t, dir)
+		r.each(func(e *wal.Entry, h wal.Hash, b apply.Body) error {
+			for i := range e.Sections {
+				if s := &e.Sections[i]; s.Ref.Name == "" && (s.Expect.LSN != 0 || s.Action == wal.ActionDelete) {
+					continue // TestMismatch has those
+				}
+				for name, damage := range forms {
+					bad := copyOf(t, e)
+					if s := &bad.Sections[i]; s.Action == wal.ActionDelete && strings.HasPrefix(name, "base") || !damage(s) {
+						continue
+					}
+					before := r.draft.Head
+					if err := apply.Entry(r.draft, bad, h, b); err == nil {
+						t.Fatalf("seed %d, LSN %d, section %d: accepted with another %s", seed, e.First, i, name)
+					} else {
+						refusal(t, bad, err)
+					}
+					if r.draft.Head != before {
+						t.Fatalf("seed %d, LSN %d was refused, and is the head", seed, e.First)
+					}
+					tried[name]++
+				}
+			}
+			return apply.Entry(r.draft, e, h, b)
+		})
+		good := replay(t, dir)
+		good.each(func(e *wal.Entry, h wal.Hash, b apply.Body) error { return apply.Entry(good.draft, e, h, b) })
+		var after [2]string
+		for i, r := range []*replayer{r, good} {
+			snap, err := r.draft.Cut()
+			if err != nil {
+				t.Fatal(err)
+			}
+			after[i] = everything(t, snap)
+		}
+		if after[0] != after[1] {
+			t.Errorf("seed %d: what was refused left something behind", seed)
+		}
+	}
+	for name := range forms {
+		if tried[name] == 0 {
+			t.Errorf("another %s was not tried", name)
+		}
+	}
+}
+
+// What one entry may and may not do with tags, whatever made it.
+func TestChangesOfTipsThatDoNotFit(t *testing.T) {
+	m, _, err := txn.Open(t.TempDir(), txn.Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	_, err = m.Update(context.Background(), func(tx *txn.Tx) error {
+		_, err := tx.CreateVolume("v", txn.VolumeOptions{PageSize: 512})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, d, err := pagestore.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	v := wal.VolumeID{7}
-	attrs := &wal.VolumeAttrs{Name: "v", PageSize: wal.DefaultPageSize, PageAlgo: wal.AlgoXXH3, Mode: wal.ModeLocal}
-	commitChanges(t, d, apply.Change{Volume: v, Create: true, Attrs: attrs, Cut: apply.NoCut, Size: 5, Exact: true, Images: noPages})
-	return d, v
-}
-
-func noPages(func(apply.Image) bool) {}
-
-func commitChanges(t *testing.T, d *pagestore.Draft, changes ...apply.Change) []apply.Result {
-	t.Helper()
-	lsn := d.Head.LSN + 1
-	results, err := apply.Next(d, lsn, changes, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Advance(&wal.Entry{Timeline: wal.TimelineID{2}, Epoch: 1, First: lsn, Last: lsn, Time: int64(lsn)}, wal.Hash{byte(lsn)})
-	return results
-}
-
-// A tag that begins as its base does points to the base's tip, however that was
-// staged: an entry says the outcome only, and replay must make the same of it.
-func TestTagOfTheSameContentIsTheSameTip(t *testing.T) {
-	for name, c := range map[string]apply.Change{
-		"at least its size":     {Cut: apply.NoCut},
-		"exactly its size":      {Cut: apply.NoCut, Size: 5, Exact: true},
-		"absent page discarded": {Cut: apply.NoCut, Discards: slices.Values([]wal.PageRange{{First: 2, Count: 1}})},
-		"cut and grown again":   {Cut: 3, Size: 5, Exact: true},
-	} {
-		d, v := tipDraft(t)
-		c.Volume, c.Name, c.From, c.Images = v, "x", &apply.From{Ref: wal.Ref{Volume: v}}, noPages
-		commitChanges(t, d, c)
-		tag, err := d.Tag(wal.Ref{Volume: v, Name: "x"})
-		if err != nil || tag.Tip() != 1 || tag.State().Pages != 5 {
-			t.Errorf("%s: tip %d, %+v, %v", name, tag.Tip(), tag.State(), err)
+	s := newSecond(t)
+	var v wal.VolumeID
+	for _, d := range deliver(t, m, wal.Position{}) {
+		if err := s.apply(d); err != nil {
+			t.Fatal(err)
+		}
+		for i := range d.entry.Sections {
+			v = d.entry.Sections[i].Ref.Volume
 		}
 	}
-}
-
-// A base is the state before the entry: refs that the entry sets are none, a ref
-// that it drops is one.
-func TestBaseIsTheStateBefore(t *testing.T) {
-	d, v := tipDraft(t)
-	tag := func(name wal.RefName, of wal.Ref) apply.Change {
-		return apply.Change{Volume: v, Name: name, From: &apply.From{Ref: of}, Cut: apply.NoCut, Images: noPages}
+	from := func(ref wal.Ref) *apply.From { return &apply.From{Ref: ref} }
+	of := func(volume wal.VolumeID, tag wal.RefName, c apply.Change) apply.Change {
+		c.Volume, c.Name, c.Cut, c.Images = volume, tag, apply.NoCut, func(func(apply.Image) bool) {}
+		return c
 	}
-	current, x := wal.Ref{Volume: v}, wal.Ref{Volume: v, Name: "x"}
-	commitChanges(t, d, tag("x", current))
+	current := wal.Ref{Volume: v}
+	other := wal.VolumeID{7}
+	attrs := &wal.VolumeAttrs{Name: "w", PageSize: 512, PageAlgo: wal.AlgoXXH3}
+	wide := &wal.VolumeAttrs{Name: "w", PageSize: 1024, PageAlgo: wal.AlgoXXH3}
 	for name, changes := range map[string][]apply.Change{
-		"a tag and what it is set to":    {tag("x", current), tag("y", x)},
-		"a tag set to itself":            {tag("x", x)},
-		"a volume written and tagged":    {{Volume: v, Size: 6, Cut: apply.NoCut, Images: noPages}, tag("y", current)},
-		"a tip that the ref is not at":   {{Volume: v, Name: "y", From: &apply.From{Ref: x, Tip: 9}, Cut: apply.NoCut, Images: noPages}},
-		"another tip of the same entry":  {{Volume: v, Name: "y", From: &apply.From{Ref: x, Tip: 1}, Cut: apply.NoCut, Images: noPages}},
-		"a tag of nothing that is there": {tag("y", wal.Ref{Volume: v, Name: "z"})},
+		"a tag of no volume":             {of(other, "x", apply.Change{From: from(current)})},
+		"a tag from no tag":              {of(v, "x", apply.Change{From: from(wal.Ref{Volume: v, Name: "y"})})},
+		"a tag from itself":              {of(v, "x", apply.Change{From: from(wal.Ref{Volume: v, Name: "x"})})},
+		"a tag dropped that is not":      {of(v, "x", apply.Change{Delete: true})},
+		"a tag from what is set":         {of(v, "", apply.Change{Size: 5, Exact: true}), of(v, "x", apply.Change{From: from(current)})},
+		"a tag from what is made":        {of(other, "", apply.Change{Create: true, Attrs: attrs}), of(v, "x", apply.Change{From: from(wal.Ref{Volume: other})})},
+		"a tag of what is deleted":       {of(v, "", apply.Change{Delete: true}), of(v, "x", apply.Change{From: from(current)})},
+		"a fork with another page size":  {of(other, "", apply.Change{Create: true, Attrs: wide, From: from(current)})},
+		"a tag with another page size":   {of(other, "", apply.Change{Create: true, Attrs: wide}), of(other, "x", apply.Change{From: from(current)})},
+		"a fork of another tip":          {of(other, "", apply.Change{Create: true, Attrs: attrs, From: &apply.From{Ref: current, Tip: 99}})},
+		"two tags, one from the other's": {of(v, "x", apply.Change{From: from(current)}), of(v, "y", apply.Change{From: from(wal.Ref{Volume: v, Name: "x"})})},
 	} {
-		_, err := apply.Prepare(d, d.Head.LSN+1, changes)
-		var typed *apply.MismatchError
-		if !errors.As(err, &typed) || typed.What != "base" {
-			t.Errorf("%s: %v", name, err)
+		before := s.draft.Head
+		_, err := apply.Prepare(s.draft, before.LSN+1, changes)
+		refusal(t, &wal.Entry{First: before.LSN + 1}, err)
+		if err == nil {
+			t.Error(name)
 		}
 	}
-	commitChanges(t, d, apply.Change{Volume: v, Name: "x", Delete: true}, tag("y", x))
-	if y, err := d.Tag(wal.Ref{Volume: v, Name: "y"}); err != nil || !y.Exists || y.Tip() != 1 {
-		t.Errorf("tag y: %+v, %v", y, err)
-	}
+	s.prune()
 }
