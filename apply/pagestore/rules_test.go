@@ -67,6 +67,8 @@ var rules = []rule{
 		"death: d.Head.LSN + 1,", "death: l.tip.Tip + 1,"},
 	{"what a reader holds is not reclaimed", "reclaim.go",
 		"heldBetween(held, r.birth, r.death)", "heldBetween(held[:0], r.birth, r.death)"},
+	{"what no entry replaces is still reached by readers of the last entry's LSN", "draft.go",
+		"e.Death = d.Head.LSN + 1", "e.Death = 0"},
 	{"images of swept tips are freed where a checkpoint moved them", "checkpoint.go",
 		"f.left = append(f.left, f.deaths.follow(f.births.moved)...)", ""},
 	{"nothing below a node is younger than it, and younger ones are looked at", "pagetree/lost.go",

@@ -21,6 +21,7 @@ func Run(t *testing.T, fresh func(testing.TB) (vfs.FS, string)) {
 		{"History", history},
 		{"HeldSnapshotKeepsItsSlots", heldSnapshot},
 		{"NothingLeaks", nothingLeaks},
+		{"RefusedBesideAReader", refusedBesideAReader},
 		{"FullDisk", fullDisk},
 		{"ReadersBeside", readersBeside},
 		{"IdleSweep", idleSweep},
@@ -90,6 +91,8 @@ func (r *rig) anything(steps int) {
 		switch n := r.rng.IntN(20); {
 		case n < 9:
 			r.commit()
+		case n < 10 && r.rng.IntN(4) == 0:
+			r.refusals(3)
 		case n < 10:
 			r.relay()
 		case n < 14:
@@ -147,6 +150,34 @@ func heldSnapshot(r *rig) {
 		r.t.Error("nothing is kept for the one who reads")
 	}
 	r.noLeak()
+}
+
+// refusedBesideAReader refuses transactions and makes checkpoints while somebody
+// reads at the LSN at which nothing else happens. What the records and nodes were
+// before is still his.
+func refusedBesideAReader(r *rig) {
+	for range 20 {
+		r.commit()
+	}
+	for range 10 {
+		r.refusals(5)
+		r.commit()
+	}
+	r.noLeak()
+}
+
+func (r *rig) refusals(n int) {
+	must(r.t, r.checkpoint(func() {}))
+	r.hold()
+	for range n {
+		tx := r.begin()
+		for range 3 {
+			tx.add()
+		}
+		tx.refuse()
+		must(r.t, r.checkpoint(func() {}))
+		r.check()
+	}
 }
 
 // nothingLeaks compares heap and trees after each of many checkpoints.
