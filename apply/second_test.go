@@ -187,7 +187,7 @@ func everything(t testing.TB, snap *pagestore.Snapshot) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			say(v.Attrs.Name+"@"+string(tag.Name), tag.Volume)
+			say(v.Attrs.Name+"@"+string(tag.Ref), tag)
 		}
 	}
 	return out
@@ -288,7 +288,8 @@ func (h *tipHistory) tip(tx *txn.Tx) error {
 				return err
 			}
 		}
-		return together(tx.Fork(name, from))
+		_, err = tx.Fork(name, from)
+		return together(err)
 	}
 	if err != nil {
 		return err

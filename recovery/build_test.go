@@ -187,7 +187,8 @@ func (b *builder) fork(name, from, tag string) {
 		if err != nil {
 			return err
 		}
-		return tx.Fork(name, v)
+		_, err = tx.Fork(name, v)
+		return err
 	})
 }
 
@@ -353,11 +354,11 @@ func compareTags(t *testing.T, v *recovery.Viewed, vol pagestore.Volume, o *orac
 			return cmp.Or(first, err)
 		}
 		seen++
-		kept := o.tags[string(tag.Name)]
+		kept := o.tags[string(tag.Ref)]
 		if kept == nil || kept.size != tag.Tree.Pages() {
-			t.Fatalf("tag %q of volume %q, of %d pages, is not what was committed", tag.Name, vol.Attrs.Name, tag.Tree.Pages())
+			t.Fatalf("tag %q of volume %q, of %d pages, is not what was committed", tag.Ref, vol.Attrs.Name, tag.Tree.Pages())
 		}
-		first = cmp.Or(first, comparePages(t, tag.Volume, kept))
+		first = cmp.Or(first, comparePages(t, tag, kept))
 	}
 	if first == nil && seen != len(o.tags) {
 		t.Fatalf("volume %q has %d tags, want %d", vol.Attrs.Name, seen, len(o.tags))

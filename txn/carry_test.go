@@ -259,7 +259,7 @@ func TestADependencyIsNotReclaimedWhileItsDependentWaitsInTheLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := tx.Fork("f", at); err != nil {
+		if _, err := tx.Fork("f", at); err != nil {
 			t.Fatal(err)
 		}
 		r.untag("v", "x")

@@ -15,7 +15,7 @@ func BenchmarkFork(b *testing.B) {
 		for _, pages := range []int{1, 1_000_000} {
 			b.Run(fmt.Sprintf("tag=%s/pages=%d", tag, pages), func(b *testing.B) {
 				m := storeOf(b, 1, pages)
-				setTag(b, m, "v1")
+				tagVolume(b, m, "v1")
 				n := 0
 				b.ReportAllocs()
 				for b.Loop() {
@@ -46,13 +46,13 @@ func BenchmarkTag(b *testing.B) {
 		b.Run(fmt.Sprintf("pages=%d", pages), func(b *testing.B) {
 			m := storeOf(b, 1, pages)
 			for b.Loop() {
-				setTag(b, m, "latest")
+				tagVolume(b, m, "latest")
 			}
 		})
 	}
 }
 
-func setTag(b *testing.B, m *txn.Manager, tag string) {
+func tagVolume(b *testing.B, m *txn.Manager, tag string) {
 	_, err := m.UpdateWith(context.Background(), txn.TxOptions{Durability: txn.Buffered}, func(tx *txn.Tx) error {
 		v, err := tx.Volume("v0")
 		if err != nil {

@@ -180,7 +180,8 @@ func fork(tx *txn.Tx, name, from, tag string) error {
 	if err != nil {
 		return err
 	}
-	return tx.Fork(name, v)
+	_, err = tx.Fork(name, v)
+	return err
 }
 
 func setTag(tx *txn.Tx, volume, tag, from, at string) error {

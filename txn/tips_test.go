@@ -531,10 +531,10 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 	}
 	long := strings.Repeat("n", wal.MaxNameBytes+1)
 	for what, c := range map[string]struct{ got, want error }{
-		"fork as a name that is taken":      {tx.Fork("w", v), txn.ErrVolumeExists},
-		"fork as an empty name":             {tx.Fork("", v), errBadName},
-		"fork as a long name":               {tx.Fork(long, v), errBadName},
-		"fork of another transaction's":     {tx.Fork("f", old), txn.ErrHeldOnly},
+		"fork as a name that is taken":      {second(tx.Fork("w", v)), txn.ErrVolumeExists},
+		"fork as an empty name":             {second(tx.Fork("", v)), errBadName},
+		"fork as a long name":               {second(tx.Fork(long, v)), errBadName},
+		"fork of another transaction's":     {second(tx.Fork("f", old)), txn.ErrHeldOnly},
 		"tag to another transaction's":      {tx.SetTag(v, "t", old), txn.ErrHeldOnly},
 		"tag with a reserved name":          {tx.SetTag(v, "quire.mine", v), txn.ErrReserved},
 		"tag with an empty name":            {tx.SetTag(v, "", v), errBadName},
@@ -569,7 +569,7 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 			t.Errorf("tags of no volume: %+v, %v", tag, err)
 		}
 	}
-	if err := errors.Join(tx.Fork("f", v), tx.SetTag(v, "new", v)); err != nil {
+	if err := errors.Join(second(tx.Fork("f", v)), tx.SetTag(v, "new", v)); err != nil {
 		t.Fatal(err)
 	}
 	f := open(t, tx, "f")
@@ -578,7 +578,7 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"write":       f.WritePage(0, pageOf(1)),
-		"fork":        tx.Fork("g", f),
+		"fork":        second(tx.Fork("g", f)),
 		"tag":         tx.SetTag(f, "t", v),
 		"drop":        tx.DeleteTag(f, txn.OriginTag),
 		"At":          second(tx.At("v", "new")),
@@ -592,7 +592,7 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 	if err := v.WritePage(0, pageOf(9)); err != nil {
 		t.Fatal(err)
 	}
-	if err := tx.Fork("g", v); !errors.Is(err, txn.ErrStaged) {
+	if err := second(tx.Fork("g", v)); !errors.Is(err, txn.ErrStaged) {
 		t.Errorf("fork of a volume with staged changes: %v", err)
 	}
 	if _, err := tx.Commit(ctx); !errors.Is(err, txn.ErrStaged) {
@@ -610,7 +610,7 @@ func TestErrorsOfForksAndTags(t *testing.T) {
 	}
 	reader := r.begin(txn.TxOptions{ReadOnly: true})
 	for what, err := range map[string]error{
-		"fork": reader.Fork("f", open(t, reader, "v")),
+		"fork": second(reader.Fork("f", open(t, reader, "v"))),
 		"tag":  reader.SetTag(open(t, reader, "v"), "t", open(t, reader, "v")),
 		"drop": reader.DeleteTag(open(t, reader, "v"), "x"),
 	} {

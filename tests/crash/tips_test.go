@@ -94,7 +94,8 @@ func forking(s *step, own string) error {
 			return errors.Join(err, s.pages(own, 4096, 1, 24))
 		}
 		s.effects = append(s.effects, forkOf(name, of, at))
-		return s.Fork(name, from)
+		_, err = s.Fork(name, from)
+		return err
 	case err == nil && s.r.IntN(3) == 0:
 		s.effects = append(s.effects, remove(name))
 		return s.DeleteVolume(name)

@@ -98,7 +98,7 @@ func onVolume(what string, from place, to string, real func(x *txn.Tx, v, from *
 
 func forkTo(from place, to string) op {
 	return between("forked", from, to,
-		func(x *txn.Tx, f *txn.Volume) error { return x.Fork(to, f) },
+		func(x *txn.Tx, f *txn.Volume) error { _, err := x.Fork(to, f); return err },
 		func(s State, f *Volume) string {
 			if s[to] != nil {
 				return "exists"
