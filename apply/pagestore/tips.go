@@ -245,7 +245,6 @@ func (t *DraftTag) Keep(lsn wal.LSN, section uint32, v *DraftVolume) {
 	at.rec = lineageRecord{After: v.lin.After, Tip: lsn, Pins: 1, PageSize: v.lin.PageSize, Tree: v.lin.Tree}
 	d.tips[at.id] = at
 	d.lines[line] = &lineageRecord{Ended: true, Origin: v.lin.Origin, Fork: v.lin.Fork, After: lsn, Tip: lsn, PageSize: v.lin.PageSize}
-	d.epoch++
 	t.point(lsn, at)
 }
 

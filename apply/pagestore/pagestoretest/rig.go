@@ -78,6 +78,7 @@ type rig struct {
 	cut     state // published
 	durable state // of the last checkpoint
 	held    []hold
+	quiet   bool   // nobody holds anything during a checkpoint
 	value   uint64 // last used
 
 	log     vfs.File
@@ -206,7 +207,14 @@ func (r *rig) checkpoint(meanwhile func()) error {
 	if _, _, err := r.d.Sweep(); err != nil {
 		r.t.Fatal(err)
 	}
-	f, err := r.d.Freeze(r.publish())
+	snap, err := r.d.Cut()
+	must(r.t, err)
+	f, err := r.d.Freeze(snap)
+	if !r.quiet && r.rng.IntN(4) == 0 {
+		r.hold() // while the group is being written
+	}
+	r.s.Publish(snap)
+	r.cut = r.now.clone()
 	if err != nil {
 		return err
 	}
@@ -320,6 +328,8 @@ func (r *rig) samePages(snap *pagestore.Snapshot, v pagestore.Volume, m volume) 
 // noLeak lets everything go, checkpoints, and compares the heap with the trees.
 func (r *rig) noLeak() {
 	r.t.Helper()
+	r.quiet = true
+	defer func() { r.quiet = false }()
 	for len(r.held) > 0 {
 		r.release()
 	}
