@@ -29,8 +29,8 @@
 //
 // # What Open does
 //
-// In this order. Up to examine nothing is changed; sweep alone removes
-// anything. A crash behind any step repeats from the start and ends the same.
+// In this order. Up to examine nothing is changed; dropFiles and sweep alone
+// remove anything. A crash behind any step repeats from the start and ends the same.
 //
 //	step       does                                          holds after it
 //	lock       takes LOCK                                    nobody else writes
@@ -50,6 +50,8 @@
 //	begin      in a new store, writes LSN 1; behind a        the log is a follower's, or begins its
 //	           promotion, and in what may be a copy, the     timeline
 //	           entry that begins a timeline
+//	dropFiles  removes heap files that neither the manifest  none is left below one that the
+//	           nor a record names                            manifest is about to name
 //	adopt      names the new generation, role and place      the new log stands for the old tail,
 //	           in the manifest, then writes and syncs a      and no older manifest passes any more
 //	           mark under it
@@ -57,8 +59,7 @@
 //	           manifest, frees the slots copied from         sealed: any damage to it is corruption
 //	replay     applies the entries behind the checkpoint     the newest state is published
 //	sweep      counts and removes stages, old copies of      nothing is left that belongs to no
-//	           tails, generations and heap files of no       state
-//	           state
+//	           tails, generations of no state                state
 //
 // # The torn tail
 //

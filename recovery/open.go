@@ -150,7 +150,7 @@ type opening struct {
 func (r *opening) run() error {
 	steps := []func() error{
 		r.create, r.examine, r.openStore, r.reserve, r.keepTail, r.startLog, r.rewrite,
-		r.begin, r.adopt, r.retire, r.replay, r.sweep,
+		r.begin, r.dropFiles, r.adopt, r.retire, r.replay, r.sweep,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -438,6 +438,17 @@ func (r *opening) flush(g *wal.Group) error {
 	return errors.Join(r.out.Store.Heap().Sync(), r.out.Log.Sync())
 }
 
+
+// dropFiles removes heap files that a crash left and that no record names. The
+// manifest is about to name those with higher numbers that records do name; a
+// file below them that it does not name would be refused by the next opening.
+func (r *opening) dropFiles() error {
+	for _, number := range r.out.Store.Heap().Leftovers() {
+		r.out.Report.Leftovers = append(r.out.Report.Leftovers, fmt.Sprintf("heap/%08x", number))
+	}
+	return r.out.Store.Heap().RemoveLeftovers()
+}
+
 // adopt names the new generations in the manifest: from here on they stand for
 // what they were copied from.
 func (r *opening) adopt() error {
@@ -522,8 +533,8 @@ func (r *opening) replay() error {
 	return nil
 }
 
-// sweep removes what belongs to no state. It is the last step: until here
-// nothing was removed.
+// sweep removes what else belongs to no state. It is the last step: until here
+// only heap files that nothing names were removed.
 func (r *opening) sweep() (err error) {
 	rep := &r.out.Report
 	if rep.Stages, err = r.out.Area.Sweep(); err != nil {
@@ -546,8 +557,5 @@ func (r *opening) sweep() (err error) {
 			return err
 		}
 	}
-	for _, number := range r.out.Store.Heap().Leftovers() {
-		rep.Leftovers = append(rep.Leftovers, fmt.Sprintf("heap/%08x", number))
-	}
-	return r.out.Store.Heap().RemoveLeftovers()
+	return nil
 }

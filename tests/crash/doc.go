@@ -92,6 +92,9 @@
 //	a full generation was called sealed before the slots that  TestHookedBufferedAcrossGenerations
 //	its buffered entries name were synced: behind a power cut
 //	the store was corrupt instead of shorter
+//	a power cut in an opening, between naming a heap file and   TestHookedCrashEverywhere, cuts inside
+//	removing one with a lower number that no record names:     recovery
+//	the store was refused for that file
 //
 // # Cost
 //
