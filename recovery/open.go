@@ -438,7 +438,6 @@ func (r *opening) flush(g *wal.Group) error {
 	return errors.Join(r.out.Store.Heap().Sync(), r.out.Log.Sync())
 }
 
-
 // dropFiles removes heap files that a crash left and that no record names. The
 // manifest is about to name those with higher numbers that records do name; a
 // file below them that it does not name would be refused by the next opening.

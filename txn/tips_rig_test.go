@@ -112,7 +112,6 @@ func (r *rig) stay(want contents) {
 		r.open()
 		r.are(want)
 	}
-	r.kill(want)
 	if r.t.Failed() {
 		r.t.FailNow()
 	}
