@@ -218,3 +218,62 @@ func TestCarryBesideOthers(t *testing.T) {
 		t.Errorf("tags %s", tags)
 	}
 }
+
+// What is carried may be large: its rows lie in chunks, its images in slots, and
+// replay finds them.
+func TestCarryOfManyPages(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	const pages = 5000 // more than wal.MaxInlineRows
+	fill := func(value byte) {
+		f.do(func(tx *Tx) error {
+			v, err := tx.Volume("v")
+			page := make([]byte, 512)
+			for no := uint64(0); err == nil && no < pages; no++ {
+				page[0], page[1], page[2] = value, byte(no), byte(no>>8)
+				err = v.WritePage(no, page)
+			}
+			return err
+		})
+	}
+	fill(1)
+	tx, from := f.held()
+	fill(2)
+	_, err := f.Fork(ctx, "diff", from)
+	f.must(err)
+	_, err = f.SetTag(ctx, "v", "was", from)
+	f.must(err)
+	f.do(func(tx *Tx) error { return tx.DeleteVolume("v") })
+	_, err = f.Fork(ctx, "all", from)
+	f.must(err)
+	_, err = f.SetTag(ctx, "diff", "was", from)
+	f.must(err)
+	tx.Rollback()
+	f.must(f.Close())
+	f.open()
+	f.must(f.View(ctx, func(tx *Tx) error {
+		for _, name := range []string{"diff", "all", "diff@was"} {
+			of, tag, _ := strings.Cut(name, "@")
+			v, err := tx.Volume(of)
+			if err == nil && tag != "" {
+				v, err = tx.At(of, tag)
+			}
+			if err != nil {
+				return err
+			}
+			n := uint64(0)
+			for p, err := range v.Pages(0, 1<<40) {
+				if err != nil {
+					return err
+				}
+				if p.No != n || p.Data[0] != 1 || p.Data[1] != byte(n) || p.Data[2] != byte(n>>8) {
+					t.Fatalf("%s: page %d, wanted %d, begins %v", name, p.No, n, p.Data[:3])
+				}
+				n++
+			}
+			if n != pages {
+				t.Errorf("%s: %d pages", name, n)
+			}
+		}
+		return nil
+	}))
+}

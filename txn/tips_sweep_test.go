@@ -1,12 +1,15 @@
 package txn
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/internal/heap"
+	"github.com/quire-db/quire/wal"
 )
 
 // A checkpoint without new commits sweeps what a tag kept. Nothing that is free
@@ -175,4 +178,47 @@ func noLines(t *testing.T, m *Manager) {
 		}
 		t.Fatalf("lineage %v is there, with %d kept tips", l.ID, len(l.Kept))
 	}
+}
+
+// A transaction that was refused leaves copies of the nodes that it would have
+// changed. A checkpoint without new commits takes them over; nobody loses those
+// of before.
+func TestCheckpointBehindRefused(t *testing.T) {
+	f, ctx := newFixture(t), context.Background()
+	f.do(func(tx *Tx) error {
+		_, err := tx.CreateVolume("w", VolumeOptions{})
+		if err != nil {
+			return err
+		}
+		v, err := tx.Volume("v")
+		for no := uint64(0); err == nil && no < 300; no++ {
+			err = v.WritePage(no, bytes.Repeat([]byte{1}, 512))
+		}
+		return err
+	})
+	f.must(f.Checkpoint(ctx))
+	_, err := f.Update(ctx, func(tx *Tx) error {
+		w, err := tx.Volume("w")
+		if err == nil {
+			err = putByte(tx, "v", 2)
+		}
+		for i := 0; err == nil && i < 6400; i++ { // more than one record holds
+			err = tx.SetTag(w, fmt.Sprint("tag", i), w)
+		}
+		return err
+	})
+	if !errors.Is(err, wal.ErrTooLarge) {
+		t.Fatal(err)
+	}
+	before := f.store.Acquire()
+	f.must(f.Checkpoint(ctx))
+	_, err = f.store.Reclaim()
+	f.must(err)
+	allInUse(t, f.Manager, before)
+	f.store.Release(before)
+	_, err = f.store.Reclaim()
+	f.must(err)
+	behind := f.store.Acquire()
+	defer f.store.Release(behind)
+	allInUse(t, f.Manager, behind)
 }

@@ -216,8 +216,10 @@ func (d *Draft) died(x node.Dead) {
 }
 
 // Cut ends the group: what was applied since the last Cut becomes a snapshot
-// that shares everything with the draft and that nothing changes any more. An
-// error means that a node could not be read; the draft is not usable then.
+// that shares everything with the draft and that nothing changes any more. The
+// one that a checkpoint freezes must be published before Bury, even when no entry
+// is new in it: the one before reaches nodes that this one has lost. An error
+// means that a node could not be read; the draft is not usable then.
 func (d *Draft) Cut() (*Snapshot, error) {
 	if err := d.flush(); err != nil {
 		return nil, fmt.Errorf("pagestore: end the group at LSN %d: %w", d.Head.LSN, err)

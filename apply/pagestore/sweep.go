@@ -25,8 +25,6 @@ type burial struct {
 // them to the next Freeze, which must take the snapshot that Cut returns right
 // afterwards. So what neighbours a tip has is known for certain when it is
 // buried, and a tag that comes and goes between two checkpoints costs nothing.
-// That snapshot must be published before Bury, even when no entry is new in it:
-// the one before reaches what the sweep replaces.
 //
 // more says that the next checkpoint has something to sweep, too. An error means
 // that a node could not be read. Nothing was changed, and the sweep is left to the

@@ -147,6 +147,9 @@ func (r *rig) commit() {
 	r.t.Helper()
 	if r.rng.IntN(6) == 0 {
 		r.random().refuse()
+		if r.rng.IntN(2) == 0 {
+			return
+		}
 	}
 	if tx := r.random(); len(tx.changes) > 0 {
 		tx.commit()
