@@ -25,7 +25,9 @@
 // # A checkpoint
 //
 //	step    who         does                                               if it fails
-//	Freeze  sequencer   assigns slots to all nodes in memory of a Cut       Thaw: the next covers it
+//	Sweep   sequencer   takes tips that nothing pins out of the catalogue   left to the next
+//	Freeze  sequencer   assigns slots to all nodes in memory of a Cut,      Thaw: the next covers it
+//	                    which is published
 //	Write   checkpoint  copies images from the log to slots, writes nodes,  Thaw; a failed sync poisons
 //	                    children first, syncs the heap, appends one record
 //	                    to the manifest: from here on it is the checkpoint
@@ -34,7 +36,9 @@
 //	Bury    checkpoint  what the tree lost waits in limbo for its holds     -
 //
 // Slots are assigned at Freeze, not at Write, so that what supersedes a node
-// while it is being written knows which slot dies. An image that was moved and
+// while it is being written knows which slot dies. The Cut is published even when
+// no entry is new in it: a sweep, or transactions that were refused, have replaced
+// nodes that the Cut before reaches, and those dead nodes are about to be freed. An image that was moved and
 // superseded meanwhile is found through the checkpoint's table of moves.
 // Commits go on throughout; the sequencer is stopped for Freeze and Rebase
 // only, which take time for the nodes in memory.

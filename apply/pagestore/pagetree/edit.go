@@ -16,7 +16,7 @@ type Edit struct {
 	// published, or copied to be kept.
 	Epoch  uint64
 	LSN    wal.LSN     // the entry, or the next one to be: birth of what it makes, death of what it replaces
-	Origin wal.LSN     // fork LSN of the lineage: what is not younger is not its own and not reported
+	Origin wal.LSN     // what is not younger belongs to a kept tip before this one, or to the origin, and is not reported
 	Source node.Source // used by Load only
 	Dead   func(node.Dead)
 }
