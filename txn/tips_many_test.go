@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/quire-db/quire/txn"
@@ -102,5 +103,30 @@ func TestTooManyTags(t *testing.T) {
 		if _, err := tx.Commit(context.Background()); !errors.Is(err, wal.ErrTooLarge) {
 			t.Errorf("isolation %v: %v", iso, err)
 		}
+	}
+}
+
+// A tag may have the longest name there is.
+func TestTagOfLongestName(t *testing.T) {
+	r := newRig(t, txn.Options{})
+	r.volume("v", 1)
+	name := strings.Repeat("n", wal.MaxNameBytes)
+	r.update(func(tx *txn.Tx) error {
+		v, err := tx.Volume("v")
+		if err != nil {
+			return err
+		}
+		return tx.SetTag(v, name, v)
+	})
+	r.checkpoint()
+	if err := r.reopen(); err != nil {
+		t.Fatal(err)
+	}
+	err := r.View(context.Background(), func(tx *txn.Tx) error {
+		_, err := tx.At("v", name)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
