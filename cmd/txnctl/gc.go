@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -83,8 +82,7 @@ func (a *app) gc(ctx context.Context, dry bool) (o gcOutput, err error) {
 func (a *app) gcNow(ctx context.Context, logs string) (gcOutput, error) {
 	o := gcOutput{Exact: true, Kept: []keptOutput{}}
 	before := a.fileSizes(logs)
-	// What is too much to keep for a consumer is the service's to say.
-	err := a.withStore(txn.Options{ConsumerLagBytes: math.MaxInt64}, func(m *txn.Manager, _ *recovery.Report) error {
+	err := a.withStore(txn.Options{}, func(m *txn.Manager, _ *recovery.Report) error {
 		wait := a.wait("reclaim")
 		c, err := m.Collect(ctx)
 		wait.end()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -16,13 +17,15 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
-// withStore runs f with the store open for writing: this process alone has it.
+// withStore runs f with the store open for writing: this process alone has it. No
+// consumer is dropped: how much may be kept for one is its service's to say.
 func (a *app) withStore(o txn.Options, f func(*txn.Manager, *recovery.Report) error) (err error) {
 	dir, err := a.storeDir()
 	if err != nil {
 		return err
 	}
 	o.FS = a.fs
+	o.ConsumerLagBytes = math.MaxInt64
 	wait := a.wait("open the store")
 	m, rep, err := txn.Open(dir, o)
 	wait.end()
