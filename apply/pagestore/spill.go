@@ -198,7 +198,7 @@ func (s *Store) writeAllHeld(f *Frozen, t *taker, out *classWriter) error {
 				return err
 			}
 			if !died[p.Addr] { // before an earlier checkpoint, which did not know of the hold
-				f.deaths.addRun(deadRun{heap.Extent{First: f.births.moved[p.Addr], Count: 1}, p.Birth, f.Snap.LSN()})
+				f.deaths.addRun(deadRun{heap.Extent{First: f.births.moved[p.Addr], Count: 1}, p.Birth, f.Snap.LSN() + 1})
 			}
 		}
 		if err := pagetree.Write(lin.Tree, f.births.moved, out.write); err != nil {
