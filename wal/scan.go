@@ -91,8 +91,9 @@ type scan struct {
 	in       ScanInput
 	w        walker
 	keep     []Generation
-	durable  LSN // D so far
-	seen     LSN // highest LSN in a valid header
+	ends     []int64 // of the valid frames of each generation, marks included, where it simply ends
+	durable  LSN     // D so far
+	seen     LSN     // highest LSN in a valid header
 	timeline TimelineID
 	epoch    uint64
 	settled  point   // the last entry up to durable
@@ -135,6 +136,7 @@ func newScan(in ScanInput) (*scan, error) {
 		}
 		s.keep = append(s.keep, Generation{ID: g.ID, First: g.First, Sealed: true, Last: g.First - 1})
 	}
+	s.ends = make([]int64, len(in.Generations))
 	if len(in.Generations) == 0 {
 		return s, nil
 	}
@@ -199,6 +201,7 @@ func (s *scan) open(i int) error {
 			return err
 		}
 		if s.bad != nil {
+			s.ends[i] = before
 			return s.tail(before)
 		}
 	}

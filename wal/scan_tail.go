@@ -182,6 +182,7 @@ func (s *scan) result() (*ScanResult, error) {
 		if s.in.Generations[i].Sealed {
 			res.Keep = append(res.Keep, s.in.Generations[i])
 		} else if g.Length > 0 {
+			g.Length = s.keptEnd(i)
 			res.Keep = append(res.Keep, g)
 		}
 	}
@@ -191,6 +192,18 @@ func (s *scan) result() (*ScanResult, error) {
 	var err error
 	res.Cut, err = s.cut()
 	return res, err
+}
+
+// keptEnd is where a generation is cut. Marks behind the last entry stay where
+// the next generation goes on: half a mark, which a crash leaves of one that was
+// being cut away, would pass for damage before an entry that is known to be durable.
+func (s *scan) keptEnd(i int) int64 {
+	for _, later := range s.keep[i+1:] {
+		if later.Length > 0 {
+			return max(s.keep[i].Length, s.ends[i])
+		}
+	}
+	return s.keep[i].Length
 }
 
 // cut measures what lies from bad on, in all files.

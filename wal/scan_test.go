@@ -376,6 +376,22 @@ func TestTwoOpenGenerations(t *testing.T) {
 		r.edit(0, func(b []byte) []byte { clear(b[rec.Offset:]); return b })
 		r.wantCorrupt(5)
 	})
+	t.Run("a mark behind the first stays", func(t *testing.T) {
+		r := newRig(t)
+		for range 5 {
+			r.commit(1, inline(1<<20-2000))
+		}
+		r.must(r.log.AppendMark(5))
+		r.must(r.log.Sync())
+		r.prepare(0)
+		r.append(3, 5, Body{})
+		r.append(1, 8, Body{}) // says that those before are durable
+		last := r.records()[5]
+		res, err := r.scan()
+		if err != nil || len(res.Keep) == 0 || res.Keep[0].Length <= last.Offset+last.Length {
+			t.Fatalf("%+v, %v: the last record ends at byte %d", res, err, last.Offset+last.Length)
+		}
+	})
 	t.Run("the second is torn", func(t *testing.T) {
 		r := rotated(t)
 		r.spoil(1, r.records()[6])

@@ -31,7 +31,7 @@ func TestCrash(t *testing.T) {
 	}
 	module, err := filepath.Abs("../..")
 	must(t, err)
-	cmd, err := tidwallfs.Command(module, t.TempDir(), "-count=1", "-timeout=20m", "-v", "-run", "Hooked", "./tests/crash")
+	cmd, err := tidwallfs.Command(module, t.TempDir(), "-count=1", "-timeout=38m", "-v", "-run", "Hooked", "./tests/crash")
 	must(t, err)
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

@@ -55,7 +55,7 @@ type faulty struct {
 func TestHookedFaultEverywhere(t *testing.T) {
 	hooked(t)
 	f := &faulty{e: &enumeration{t: t}}
-	wanted := max(100, pointsWanted(t)/10)
+	wanted := min(2000, max(100, pointsWanted(t)/10))
 	began := time.Now()
 	ops := f.one(bay{"/bay0"}, trouble{"none", func(int) crashfs.Fault { return nil }}, 0)
 	var wg sync.WaitGroup
