@@ -240,9 +240,6 @@ func (tx *Tx) setTag(v *Volume, tag wal.RefName, from *Volume) error {
 	if from.attrs.PageSize != v.attrs.PageSize {
 		return fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, v.attrs.Name, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
 	}
-	if source.Ref == (wal.Ref{Volume: v.id, Name: tag}) {
-		return nil // it is there
-	}
 	_, err = tx.pointTag(v, tag, source)
 	return err
 }
