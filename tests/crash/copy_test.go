@@ -68,7 +68,7 @@ func TestHookedCopy(t *testing.T) {
 		id := l.o.Stats().Pages.Store
 		must(t, end(l))
 		disk := copied(t, l.disk.Cut(l.disk.Ops(), crashfs.KillOnly)) // as of one moment: it may still be open
-		if end := l.o.Stats(); end.Poisoned == "" { // killed: it was still open
+		if end := l.o.Stats(); end.Poisoned == "" {                   // killed: it was still open
 			l.o.unmount()
 			_ = l.o.Close()
 		}
