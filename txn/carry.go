@@ -54,8 +54,8 @@ func (m *Manager) SetTag(ctx context.Context, volume, tag string, from *Volume) 
 		if err != nil {
 			return nil, err
 		}
-		if from.attrs.PageSize != v.attrs.PageSize {
-			return nil, fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, volume, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
+		if err := v.likePagesOf(from); err != nil {
+			return nil, err
 		}
 		op, err := tx.pointTag(v, wal.RefName(tag), source)
 		if op != nil {
@@ -68,7 +68,7 @@ func (m *Manager) SetTag(ctx context.Context, volume, tag string, from *Volume) 
 // branch commits what begin stages: a ref that begins as from is. begin gets the
 // source of its base, nil for an empty one, and a locked transaction.
 func (m *Manager) branch(ctx context.Context, from *Volume, begin func(*Tx, *apply.From) (*Volume, error)) (Commit, error) {
-	if from.from != nil || from.deleted || from.created || from.ref == "" && from.changes() {
+	if from.staged() {
 		return Commit{}, fmt.Errorf("%w: %q", ErrStaged, from.attrs.Name)
 	}
 	if from.tx.m != m { // the same tip may mean something else here
@@ -182,7 +182,7 @@ func (tx *Tx) dropStale(v *Volume) error {
 			return err
 		}
 		if strings.HasPrefix(string(t.Ref), carryTags) && t.Changed <= tx.m.opened {
-			tx.replace(&Volume{tx: tx, id: v.id, ref: t.Ref, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
+			tx.dropTag(v, t)
 		}
 	}
 	return nil
@@ -200,7 +200,7 @@ func (m *Manager) dropCarry(ctx context.Context, id wal.VolumeID, tag wal.RefNam
 			}
 			t, ok, err := v.tagAt(tag)
 			if err == nil && ok {
-				tx.replace(&Volume{tx: tx, id: id, ref: tag, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
+				tx.dropTag(v, t)
 			}
 			return err
 		})

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -183,12 +184,11 @@ func TestHoldsAtRandom(t *testing.T) {
 
 // failedCheckpoint fails at the disk's choice, or not at all.
 func (w *holdWorld) failedCheckpoint() {
-	n := w.r.IntN(12)
+	var left atomic.Int64 // writes that succeed: a checkpoint's, and those of the room ahead
+	left.Store(w.r.Int64N(12))
 	w.disk.fail(func(op, name string) error {
-		if op == "write" && strings.Contains(name, "heap") {
-			if n--; n < 0 {
-				return syscall.ENOSPC
-			}
+		if op == "write" && strings.Contains(name, "heap") && left.Add(-1) < 0 {
+			return syscall.ENOSPC
 		}
 		return nil
 	})

@@ -189,12 +189,18 @@ func (tx *Tx) fork(name string, attrs wal.VolumeAttrs, source *apply.From) *Volu
 	return v
 }
 
+// staged reports whether there is something of the volume that is not committed
+// yet, so that nothing can begin from it.
+func (v *Volume) staged() bool {
+	return v.from != nil || v.deleted || v.created || v.ref == "" && v.changes()
+}
+
 // source says where a fork or a tag of this transaction begins.
 func (tx *Tx) source(from *Volume) (*apply.From, error) {
 	switch {
 	case from.tx != tx:
 		return nil, ErrHeldOnly
-	case from.from != nil || from.deleted || from.created || from.changes() && from.ref == "":
+	case from.staged():
 		return nil, fmt.Errorf("%w: %q", ErrStaged, from.attrs.Name)
 	}
 	s := &apply.From{Ref: wal.Ref{Volume: from.id, Name: from.ref}}
@@ -237,11 +243,19 @@ func (tx *Tx) setTag(v *Volume, tag wal.RefName, from *Volume) error {
 	if err != nil {
 		return fmt.Errorf("txn: tag %q of volume %q: %w", tag, v.attrs.Name, err)
 	}
-	if from.attrs.PageSize != v.attrs.PageSize {
-		return fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, v.attrs.Name, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
+	if err := v.likePagesOf(from); err != nil {
+		return err
 	}
 	_, err = tx.pointTag(v, tag, source)
 	return err
+}
+
+// likePagesOf refuses what a tag of the volume cannot point to.
+func (v *Volume) likePagesOf(from *Volume) error {
+	if from.attrs.PageSize == v.attrs.PageSize {
+		return nil
+	}
+	return fmt.Errorf("%w: %q has pages of %d bytes, %q of %d", ErrPageSize, v.attrs.Name, v.attrs.PageSize, from.attrs.Name, from.attrs.PageSize)
 }
 
 // useForTag locks the transaction if tags of the volume may be set in it.
@@ -259,9 +273,7 @@ func (tx *Tx) pointTag(v *Volume, tag wal.RefName, source *apply.From) (*Volume,
 		return nil, err
 	}
 	if source != nil && source.Ref == (wal.Ref{Volume: v.id, Name: tag}) {
-		if before := tx.sets(v.id, tag); before != nil {
-			before.deleted = true
-		}
+		tx.withdraw(v.id, tag)
 		return nil, nil
 	}
 	op := &Volume{tx: tx, id: v.id, ref: tag, created: true, from: source, volumeState: volumeState{attrs: v.attrs}}
@@ -288,16 +300,26 @@ func (tx *Tx) DeleteTag(v *Volume, tag string) error {
 		staged.deleted = true
 		return nil
 	}
-	tx.replace(&Volume{tx: tx, id: v.id, ref: ref, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
+	tx.dropTag(v, t)
 	return nil
+}
+
+// dropTag stages that a tag of the volume is dropped.
+func (tx *Tx) dropTag(v *Volume, t pagestore.Volume) {
+	tx.replace(&Volume{tx: tx, id: v.id, ref: t.Ref, created: true, drop: true, base: t, volumeState: volumeState{attrs: v.attrs}})
 }
 
 // replace stages the change of a tag instead of an earlier one.
 func (tx *Tx) replace(op *Volume) {
-	if before := tx.sets(op.id, op.ref); before != nil {
+	tx.withdraw(op.id, op.ref)
+	tx.vols = append(tx.vols, op)
+}
+
+// withdraw takes a staged change of a tag back.
+func (tx *Tx) withdraw(id wal.VolumeID, ref wal.RefName) {
+	if before := tx.sets(id, ref); before != nil {
 		before.deleted = true
 	}
-	tx.vols = append(tx.vols, op)
 }
 
 // sets is the change of a tag that is staged, or nil.

@@ -43,15 +43,11 @@ func lookupRef(s *Store, c catalogue.Catalogue, r wal.Ref) (refRecord, *lineageR
 	if err != nil {
 		return refRecord{}, nil, false, err
 	}
-	v, ok, err = c.Get(s.nodes, lineageKey(ref.Lineage))
-	if err != nil {
-		return refRecord{}, nil, false, err
+	lin, ok, err := getLineageAt(s, c, lineageKey(ref.Lineage))
+	if err != nil || !ok {
+		return refRecord{}, nil, false, orBad(err, "ref", "its lineage is not there")
 	}
-	if !ok {
-		return refRecord{}, nil, false, badRecord("ref", "its lineage is not there")
-	}
-	lin, err := liveLineage(v)
-	return ref, lin, err == nil, err
+	return ref, lin, true, nil
 }
 
 func liveLineage(v catalogue.Value) (*lineageRecord, error) {
@@ -113,6 +109,21 @@ func scanTags(s *Store, c catalogue.Catalogue, id wal.VolumeID) iter.Seq2[namedT
 				t.tagRecord, err = decodeTag(it.Value)
 			}
 			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// scanEnding yields the tips without pins, by lineage and age.
+func scanEnding(s *Store, c catalogue.Catalogue) iter.Seq2[tipID, error] {
+	return func(yield func(tipID, error) bool) {
+		for it, err := range c.Scan(s.nodes, prefixEnding, keyAfter(prefixEnding)) {
+			var id tipID
+			if err == nil {
+				id, err = parseTipID(it.Key[len(prefixEnding):])
+			}
+			if !yield(id, err) || err != nil {
 				return
 			}
 		}

@@ -48,15 +48,11 @@ func (d *Draft) Sweep() (more, fatal bool, err error) {
 
 // readEnding lists tips without pins, and reads all that sweeping them needs.
 func (d *Draft) readEnding() (ending []tipID, err error) {
-	for it, err := range d.cat.Scan(d.store.nodes, prefixEnding, keyAfter(prefixEnding)) {
+	for id, err := range scanEnding(d.store, d.cat) {
 		if err != nil {
 			return nil, err
 		}
-		id, err := parseTipID(it.Key[len(prefixEnding):])
-		if err != nil {
-			return nil, err
-		}
-		if _, err = d.links(id); err != nil {
+		if _, err = findLinks(d.store, d.cat, id); err != nil {
 			return nil, err
 		}
 		if ending = append(ending, id); len(ending) == sweepTips {
@@ -72,12 +68,12 @@ type links struct {
 	nextKey   string
 }
 
-func (d *Draft) links(id tipID) (l links, err error) {
+func findLinks(s *Store, c catalogue.Catalogue, id tipID) (l links, err error) {
 	var ok bool
-	if l.tip, ok, err = lookupTip(d.store, d.cat, id); err != nil || !ok {
-		return l, orBad(err, "tip", fmt.Sprintf("tip %d, listed without pins, is not there", id.Tip))
+	if l.tip, ok, err = lookupTip(s, c, id); err != nil || !ok {
+		return l, orBad(err, "tip", fmt.Sprintf("tip %d is named or listed, and not there", id.Tip))
 	}
-	l.nextKey, l.next, err = nextTip(d.store, d.cat, id)
+	l.nextKey, l.next, err = nextTip(s, c, id)
 	return l, err
 }
 
@@ -114,7 +110,7 @@ type sweep struct {
 // tip takes one out of its chain.
 func (s *sweep) tip(id tipID) error {
 	d := s.d
-	l, err := d.links(id)
+	l, err := findLinks(d.store, d.cat, id)
 	if err != nil {
 		return err
 	}

@@ -89,11 +89,7 @@ func (v Volume) KeptOnly() (bytes uint64, err error) {
 // fork keeps them any more: about, since what two such tips keep together is not
 // counted.
 func (s *Snapshot) Unpinned() (slots uint64, err error) {
-	for it, err := range s.cat.Scan(s.store.nodes, prefixEnding, keyAfter(prefixEnding)) {
-		if err != nil {
-			return slots, err
-		}
-		id, err := parseTipID(it.Key[len(prefixEnding):])
+	for id, err := range scanEnding(s.store, s.cat) {
 		if err != nil {
 			return slots, err
 		}
@@ -107,15 +103,11 @@ func (s *Snapshot) Unpinned() (slots uint64, err error) {
 }
 
 func (s *Snapshot) keptOnly(id tipID) (slots, bytes uint64, err error) {
-	tip, ok, err := lookupTip(s.store, s.cat, id)
-	if err != nil || !ok {
-		return 0, 0, orBad(err, "tip", fmt.Sprintf("tip %d is not kept", id.Tip))
-	}
-	_, next, err := nextTip(s.store, s.cat, id)
+	l, err := findLinks(s.store, s.cat, id)
 	if err != nil {
 		return 0, 0, err
 	}
-	for x, err := range pagetree.Lost(s.store.nodes, tip.Tree, next.Tree, tip.After, 0) {
+	for x, err := range pagetree.Lost(s.store.nodes, l.tip.Tree, l.next.Tree, l.tip.After, 0) {
 		if err != nil {
 			return slots, bytes, err
 		}
