@@ -79,10 +79,10 @@ func TestViewBesideService(t *testing.T) {
 		}
 		if err := uniform(v); err == nil {
 			looks++
-		} else if gone, _ := v.Moved(); gone && errors.Is(err, wal.ErrCorrupt) {
+		} else if gone, errMoved := v.Moved(); gone && errors.Is(err, wal.ErrCorrupt) {
 			moved++
 		} else {
-			t.Errorf("moved %v: %v", gone, err)
+			t.Errorf("moved %v, %v: %v", gone, errMoved, err)
 		}
 		if err := v.Close(); err != nil {
 			t.Error(err)

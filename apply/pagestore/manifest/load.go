@@ -25,7 +25,23 @@ type Report struct {
 // higher one means that the tail was not torn but lost (promise 8). Errors are
 // fs.ErrNotExist when there is no store, *wal.CorruptError, wal.ErrVersion or
 // the disk's. Cost: one read of the file, memory for the largest record.
+//
+// It works beside a service that appends: a record may come in between the read
+// that finds it torn and the one that finds it whole. So damage is looked at
+// until it is found twice.
 func Load(fs vfs.FS, dir string) (Facts, Report, error) {
+	var before error
+	for range 10 {
+		facts, report, err := load(fs, dir)
+		if !errors.Is(err, wal.ErrCorrupt) || before != nil && before.Error() == err.Error() {
+			return facts, report, err
+		}
+		before = err
+	}
+	return Facts{}, Report{}, before
+}
+
+func load(fs vfs.FS, dir string) (Facts, Report, error) {
 	f, err := fs.OpenRead(filepath.Join(dir, Name))
 	if err != nil {
 		return Facts{}, Report{}, fmt.Errorf("manifest: no store to be read in %s: %w", dir, err)

@@ -159,6 +159,45 @@ func TestRecordMissing(t *testing.T) {
 	}
 }
 
+// growing is a disk on which a manifest's bytes from an offset on are written
+// behind a number of reads.
+type growing struct {
+	vfs.FS
+	from  int64
+	reads int
+}
+
+type growingFile struct {
+	vfs.File
+	disk *growing
+}
+
+func (g *growing) OpenRead(name string) (vfs.File, error) {
+	f, err := g.FS.OpenRead(name)
+	return growingFile{f, g}, err
+}
+
+func (f growingFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if f.disk.reads--; f.disk.reads >= 0 {
+		clear(p[min(int64(n), max(0, f.disk.from-off)):n])
+	}
+	return n, err
+}
+
+// A record that is appended while the manifest is read is there, or is not.
+func TestLoadBesideAppend(t *testing.T) {
+	d, ends := written(t)
+	for i, end := range ends[1 : len(ends)-1] {
+		for reads := range 30 {
+			f, _, err := manifest.Load(&growing{FS: d, from: int64(end), reads: reads}, dir)
+			if want := uint64(i + 2); err != nil || f.Seq != want && f.Seq != 6 {
+				t.Errorf("the last %d records written behind read %d: %v, seq %d", len(ends)-2-i, reads, err, f.Seq)
+			}
+		}
+	}
+}
+
 // Of a manifest closed cleanly every flip is detected; of another one every
 // flip but those in the last record, which cannot be told from a torn one:
 // there the sequence number is lower than what frames of the log name.
