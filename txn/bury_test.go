@@ -45,28 +45,75 @@ func (g *gate) pass(op, name string) error {
 	return nil
 }
 
-// currentLog is the log file that commits go to: unlike one that is being
-// prepared it is synced by each of them.
+// currentLog is the log file that commits go to, and nothing else: the flusher is
+// idle (see idle).
 func (r *rig) currentLog() (name string) {
+	r.t.Helper()
+	return r.idle(func() {
+		r.t.Helper()
+		empty := func(*txn.Tx) error { return nil } // as a request it is logged all the same
+		if _, err := r.UpdateWith(context.Background(), requestOf(r.NewActor(), 1), empty); err != nil {
+			r.t.Fatal(err)
+		}
+	})
+}
+
+// idle waits until the flusher has nothing left to do of what write has made
+// durable: a while behind it the flusher writes and syncs a mark, unless somebody
+// writes again. It returns the log file that both went to. From then on nobody
+// syncs that file but who comes next; another may be made ready at any time, but is
+// synced once only.
+func (r *rig) idle(write func()) (log string) {
+	r.t.Helper()
 	var mu sync.Mutex
-	times := map[string]int{}
-	r.disk.fail(func(op, file string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if op == "sync" && strings.Contains(file, "/wal/") {
-			if times[file]++; times[file] > 1 {
-				name = file
-			}
+	syncs := map[string][]wal.LSN{} // what was durable before each sync of a log file
+	r.disk.fail(func(op, name string) error {
+		if op == "sync" && strings.Contains(name, "/wal/") {
+			durable := r.Stats().Durable
+			mu.Lock()
+			defer mu.Unlock()
+			syncs[name] = append(syncs[name], durable)
 		}
 		return nil
 	})
-	for range 2 {
-		r.put("v", 0, 5)
-	}
+	write()
+	last := r.Stats().Head.LSN
+	eventually(r.t, "the durable mark", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for name, durable := range syncs {
+			if n := len(durable); durable[0] < last && durable[n-1] >= last {
+				log = name
+			}
+		}
+		return log != ""
+	})
 	r.disk.fail(nil)
-	mu.Lock()
-	defer mu.Unlock()
-	return name
+	return log
+}
+
+// logs are the files of the log that the manifest names, or none when it is just
+// being replaced.
+func (r *rig) logs() []wal.Generation {
+	facts, _, err := manifest.Load(r.opts.FS, r.dir)
+	if err != nil {
+		return nil
+	}
+	return facts.Generations
+}
+
+// nextLog waits until the file of the log is named that commits go to when the
+// current one is full.
+func (r *rig) nextLog() (next wal.GenID) {
+	r.t.Helper()
+	eventually(r.t, "the next log generation is named", func() bool {
+		list := r.logs()
+		if len(list) > 1 {
+			next = list[len(list)-1].ID
+		}
+		return len(list) > 1
+	})
+	return next
 }
 
 // What a checkpoint replaced is free only when the log names its manifest
@@ -84,10 +131,7 @@ func TestEmptyGroupBuriesNothing(t *testing.T) {
 	}
 	must(r.Checkpoint(ctx))
 	// From here on nobody but the checkpoint writes the manifest.
-	eventually(t, "the next log generation is named", func() bool {
-		facts, _, err := manifest.Load(r.opts.FS, r.dir)
-		return err == nil && len(facts.Generations) > 1
-	})
+	r.nextLog()
 	record, log := &gate{op: "sync", part: "MANIFEST"}, &gate{op: "sync", part: r.currentLog()}
 	r.disk.fail(func(op, name string) error { return errors.Join(record.pass(op, name), log.pass(op, name)) })
 

@@ -662,8 +662,11 @@ func TestPromoteOnADiskThatFails(t *testing.T) {
 	} {
 		w, f := newRig(t, txn.Options{}), newFollower(t, txn.Options{})
 		w.volume("v", 1)
-		f.follow(w)
+		log := f.idle(func() { f.follow(w) })
 		f.opts.Follower = c.follower
+		if c.file == "wal" {
+			c.file = log // and not another, which may be made ready meanwhile
+		}
 		f.disk.fail(failing(syscall.EIO, c.file, "sync"))
 		if _, err := f.Promote(context.Background()); !errors.Is(err, txn.ErrPoisoned) {
 			t.Errorf("%+v: %v", c, err)

@@ -166,7 +166,7 @@ func (r *rig) hold(part string, ops ...string) (entered <-chan struct{}, letGo f
 func TestContextWhileSyncing(t *testing.T) {
 	r := newRig(t, txn.Options{})
 	r.volume("v", 2)
-	entered, letGo := r.hold("/wal/", "sync")
+	entered, letGo := r.hold(r.currentLog(), "sync")
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { <-entered; cancel() }()
 	tx := r.begin(txn.TxOptions{})

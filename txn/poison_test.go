@@ -54,6 +54,9 @@ func TestPoisonBySync(t *testing.T) {
 				if poisonBySync(t, part) {
 					return
 				}
+				if part == "/wal/" {
+					break // nobody but the commit syncs the file of the log
+				}
 			}
 			t.Error("no commit came to the sync that fails: room ahead met it first each time")
 		})
@@ -66,6 +69,9 @@ func poisonBySync(t *testing.T, part string) bool {
 	ctx := context.Background()
 	r := newRig(t, txn.Options{InlineBytes: 1})
 	r.volume("v", 3)
+	if part == "/wal/" {
+		part = r.currentLog()
+	}
 	reader := r.begin(txn.TxOptions{ReadOnly: true})
 	open := r.begin(txn.TxOptions{})
 	if err := put(open, "v", 1, 50); err != nil {

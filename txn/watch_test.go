@@ -258,7 +258,8 @@ func TestBufferedCommitsAreNotSeenBeforeTheyAreDurable(t *testing.T) {
 	release := sync.OnceFunc(func() { open.Store(true); close(gate) })
 	defer release()
 	r.disk.fail(func(op, name string) error {
-		if op == "sync" && strings.Contains(name, "wal") {
+		// A mark behind what came before may be synced: the flusher goes on then.
+		if op == "sync" && strings.Contains(name, "/wal/") && r.Stats().Published > head.LSN {
 			<-gate
 		}
 		return nil
