@@ -46,11 +46,15 @@ func TestConcurrentHistoriesAreSerial(t *testing.T) {
 	var all []history
 	var value atomic.Uint64
 	var wg sync.WaitGroup
-	end := time.Now().Add(time.Second)
+	began := time.Now()
+	enough := func() bool { // on a slow machine that takes longer than a second
+		s, took := r.Stats(), time.Since(began)
+		return took > time.Second && s.Conflicts > 0 && s.Checkpoints > 0 || took > time.Minute
+	}
 	for w := range 8 {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(w), 7))
-			for time.Now().Before(end) {
+			for !enough() {
 				var h history
 				o := txn.TxOptions{Durability: txn.Durability(rng.IntN(2))}
 				c, err := r.UpdateWith(ctx, o, func(tx *txn.Tx) error {
