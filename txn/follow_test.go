@@ -143,6 +143,7 @@ func wantSame(t testing.TB, w, f *rig) {
 // wantRefused checks that an entry is refused for a reason, and leaves no trace.
 func (r *rig) wantRefused(s sent, why error) {
 	r.t.Helper()
+	eventually(r.t, "all is free that the last checkpoint let go of", func() bool { return r.Stats().Pages.LimboSlots == 0 })
 	before, files := r.Stats(), r.disk
 	_, err := r.apply(s)
 	var refused *txn.ApplyError
