@@ -191,10 +191,7 @@ func TestACopyOfAFollower(t *testing.T) {
 func TestACopyOfAKilledStore(t *testing.T) {
 	w := newRig(t, txn.Options{})
 	w.volume("v", 3)
-	dir := filepath.Join(t.TempDir(), "copy")
-	if err := os.CopyFS(dir, os.DirFS(w.dir)); err != nil { // while it is open
-		t.Fatal(err)
-	}
+	dir := w.killed() // while it is open
 	m, rep, err := txn.Open(dir, txn.Options{})
 	if err != nil || !rep.Copied || rep.Began != recovery.ReasonCopy || rep.Clean || rep.Last != w.Stats().Head.LSN+1 {
 		t.Fatalf("%+v, %v", rep, err)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -365,10 +363,7 @@ func TestDependencyIsNotReclaimedWhileItsDependentWaitsInTheLog(t *testing.T) {
 		// Whatever were free would be written over.
 		r.volume(fmt.Sprint("filler ", round), 400)
 
-		killed := filepath.Join(t.TempDir(), "killed")
-		if err := os.CopyFS(killed, os.DirFS(r.dir)); err != nil {
-			t.Fatal(err)
-		}
+		killed := r.killed()
 		m, rep, err := txn.Open(killed, txn.Options{})
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)

@@ -120,17 +120,7 @@ func (r *rig) stay(want contents) {
 // kill opens what a kill would leave: a copy of the store.
 func (r *rig) kill(want contents) {
 	r.t.Helper()
-	c := &rig{t: r.t, dir: filepath.Join(r.t.TempDir(), "killed"), opts: r.opts, disk: r.disk}
-	// No disk has part of the log without what was in the manifest before that.
-	for done, now := "", r.manifest(); done != now; now = r.manifest() {
-		done = now
-		err := errors.Join(os.RemoveAll(c.dir), os.CopyFS(c.dir, os.DirFS(r.dir)))
-		if errors.Is(err, fs.ErrNotExist) { // anymore
-			done = ""
-		} else if err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	c := &rig{t: r.t, dir: r.killed(), opts: r.opts, disk: r.disk}
 	verifytest.Clean(r.t, c.dir)
 	c.open()
 	c.are(want)
@@ -138,6 +128,23 @@ func (r *rig) kill(want contents) {
 		r.t.Fatal(err)
 	}
 	verifytest.Clean(r.t, c.dir)
+}
+
+// killed is a copy of the store as a kill would leave it at this moment.
+func (r *rig) killed() (dir string) {
+	r.t.Helper()
+	dir = filepath.Join(r.t.TempDir(), "killed")
+	// No disk has part of the log without what was in the manifest before that.
+	for done, now := "", r.manifest(); done != now; now = r.manifest() {
+		done = now
+		err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(r.dir)))
+		if errors.Is(err, fs.ErrNotExist) { // anymore
+			done = ""
+		} else if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func (r *rig) manifest() string {
