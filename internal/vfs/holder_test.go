@@ -38,10 +38,10 @@ func TestLockHolderOfAnotherProcess(t *testing.T) {
 		t.Errorf("free: %q %v %v", owner, held, err)
 	}
 
-	flock(t, f, unix.LOCK_SH) // as one who looks
+	flock(t, f, unix.LOCK_SH) // as one who looks, and has to wait for a processor
 	looked := make(chan error, 1)
 	go func() {
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		looked <- unix.Flock(int(f.Fd()), unix.LOCK_UN)
 	}()
 	release, err := vfs.OS().Lock(name, "process 2")

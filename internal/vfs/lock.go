@@ -66,15 +66,27 @@ func lock(fd int) (inode, error) {
 }
 
 // flockPastLookers takes the lock. LockHolder of another process has it for
-// microseconds, shared; that is no reason to refuse.
+// microseconds, shared, or as long as that process waits for a processor then;
+// that is no reason to refuse. Whoever has it for itself is, after 15 ms.
 func flockPastLookers(fd int) error {
 	for wait := time.Millisecond; ; wait *= 2 {
 		err := flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		if err != unix.EWOULDBLOCK || wait > 8*time.Millisecond {
+		if err != unix.EWOULDBLOCK || wait > mostPastLookers || wait > mostPastHolder && !shareable(fd) {
 			return err
 		}
 		time.Sleep(wait)
 	}
+}
+
+// The longest pauses before a lock is refused: 15 ms and one second all together.
+const (
+	mostPastHolder  = 8 * time.Millisecond
+	mostPastLookers = 512 * time.Millisecond
+)
+
+// shareable reports whether nobody has the lock of the open file for itself.
+func shareable(fd int) bool {
+	return flock(fd, unix.LOCK_SH|unix.LOCK_NB) == nil && flock(fd, unix.LOCK_UN) == nil
 }
 
 // unlock releases explicitly before it closes: a child process between fork
