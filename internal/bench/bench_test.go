@@ -28,6 +28,10 @@ func TestRunMeasuresAllThree(t *testing.T) {
 	acks := make(chan txn.Commit, 1<<20)
 	c.Ack = func(c txn.Commit) error { acks <- c; return nil }
 	res, err := bench.Run(context.Background(), c)
+	for err == nil && min(res.Engine.Transactions, res.Grown.Transactions, res.Written.Transactions) == 0 && c.Measure < 20*time.Second {
+		c.Measure *= 4 // a disk that others use may take longer for one transaction
+		res, err = bench.Run(context.Background(), c)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +61,7 @@ func TestRunStopsWithItsContext(t *testing.T) {
 	if _, err := bench.Run(ctx, c); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run: %v, want that its time was up", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > c.Measure/2 {
 		t.Errorf("it went on for %v", took)
 	}
 }
