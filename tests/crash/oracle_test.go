@@ -183,14 +183,30 @@ func wrongf(format string, args ...any) error { return &wrong{fmt.Sprintf(format
 
 // compare reads everything a store holds.
 func compare(m *txn.Manager, want state) error {
+	return m.View(context.Background(), func(tx *txn.Tx) error { return compareAll(tx, want) })
+}
+
+// compareNow compares what is visible with the state at that LSN, also while commits
+// become visible whose callers have gone.
+func compareNow(m *txn.Manager, states []state) error {
 	return m.View(context.Background(), func(tx *txn.Tx) error {
-		for _, name := range names {
-			if err := compareVolume(tx, name, want[name]); err != nil {
-				return fmt.Errorf("volume %q: %w", name, err)
-			}
+		if tx.LSN() >= wal.LSN(len(states)) {
+			return wrongf("it is at LSN %d, only %d were ever given", tx.LSN(), len(states)-1)
+		}
+		if err := compareAll(tx, states[tx.LSN()]); err != nil {
+			return fmt.Errorf("at LSN %d: %w", tx.LSN(), err)
 		}
 		return nil
 	})
+}
+
+func compareAll(tx *txn.Tx, want state) error {
+	for _, name := range names {
+		if err := compareVolume(tx, name, want[name]); err != nil {
+			return fmt.Errorf("volume %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func compareVolume(tx *txn.Tx, name string, want *volume) error {
