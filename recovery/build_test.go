@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -262,11 +264,43 @@ func (b *builder) close() {
 // commit, so that a mark has been written.
 func (b *builder) kill(dir string) string {
 	b.t.Helper()
-	time.Sleep(250 * time.Millisecond)
 	killed := filepath.Join(b.t.TempDir(), "killed")
-	copyDir(b.t, dir, killed)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		moves := b.copyAtRest(dir, killed)
+		if moves == nil {
+			break
+		}
+		if time.Now().After(end) {
+			b.t.Fatal("the store does not come to rest:", moves)
+		}
+	}
 	b.close()
 	return killed
+}
+
+// copyAtRest copies an open store, or says why that was no moment at which all is
+// durable, and said to be, and nobody works at it: no file comes or goes, and the
+// manifest is the same before and behind.
+func (b *builder) copyAtRest(dir, to string) (moves error) {
+	b.t.Helper()
+	must(b.t, os.RemoveAll(to))
+	if err := os.CopyFS(to, os.DirFS(dir)); errors.Is(err, fs.ErrNotExist) {
+		return err
+	} else if err != nil {
+		b.t.Fatal(err)
+	}
+	found, err := recovery.Examine(vfs.OS(), to)
+	if err != nil {
+		return err
+	}
+	logs, err := wal.List(vfs.OS(), filepath.Join(to, "wal"))
+	must(b.t, err)
+	now, _, err := manifest.Load(vfs.OS(), dir)
+	if n := len(found.Facts.Generations); err == nil && (now.Seq != found.Facts.Seq || found.Scan.Durable.LSN != found.Scan.Last || len(logs) != n) {
+		err = fmt.Errorf("durable up to LSN %d of %d, manifest record %d, then %d, %d log files, %d named",
+			found.Scan.Durable.LSN, found.Scan.Last, found.Facts.Seq, now.Seq, len(logs), n)
+	}
+	return err
 }
 
 func copyDir(t *testing.T, from, to string) {
