@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -49,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"reserve":   reserve,
 			"noticed":   noticed,
 			"reaches":   reaches,
+			"shows":     shows,
 		},
 	})
 }
@@ -147,7 +149,7 @@ func noticed(ts *testscript.TestScript, _ bool, args []string) {
 func reaches(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := wal.ParseLSN(args[1])
 	ts.Check(err)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		v, err := recovery.View(vfs.OS(), ts.MkAbs(args[0]), 0)
 		if err == nil {
 			at := v.Snapshot().LSN()
@@ -158,6 +160,21 @@ func reaches(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("waited in vain for LSN %d: %v", want, err)
+		}
+	}
+}
+
+// shows FILE PATTERN waits until a line of a file, which somebody writes, matches.
+func shows(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && want.Match(b) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for %q in %q: %v", args[1], b, err)
 		}
 	}
 }
