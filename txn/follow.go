@@ -145,7 +145,7 @@ func (m *Manager) Apply(ctx context.Context, e *wal.Entry, images io.ReaderAt) (
 	}
 	in, err := m.takeIn(e, images)
 	if err != nil {
-		return Applied{}, m.refusal(e, err)
+		return Applied{}, m.failed(m.refusal(e, err))
 	}
 	err = m.enterLog(ctx, in.enter)
 	if err != nil {
