@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -45,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"demand": demand,
 			"trim":   trim,
 			"free":   free,
+			"killed": killed,
 
 			"subscribe": subscribe,
 			"reserve":   reserve,
@@ -175,6 +179,26 @@ func shows(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("waited in vain for %q in %q: %v", args[1], b, err)
+		}
+	}
+}
+
+// killed DIR copies it as a kill would leave it: no disk has a manifest that names
+// files of the log which are not there yet.
+func killed(ts *testscript.TestScript, _ bool, args []string) {
+	store, to := ts.Getenv("QUIRE_DIR"), ts.MkAbs(args[0])
+	read := func() string {
+		b, err := os.ReadFile(filepath.Join(store, manifest.Name))
+		ts.Check(err)
+		return string(b)
+	}
+	for before, now := "", read(); before != now; now = read() {
+		before = now
+		err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(store)))
+		if errors.Is(err, fs.ErrNotExist) { // anymore
+			before = ""
+		} else {
+			ts.Check(err)
 		}
 	}
 }
