@@ -17,6 +17,9 @@
 //
 // A new directory needs SyncDir of its parent before anything in it is durable.
 //
+// Linker is a disk for directories that several processes write: Link gives a
+// name to one of them only.
+//
 // # Guarantees
 //
 // Only regular files are opened: a link, FIFO, device, socket or directory in a

@@ -25,8 +25,8 @@
 //
 // # What counts
 //
-// Create, write, truncate, sync, syncdir, rename, remove and mkdir are counted,
-// also when they fail; a lock is a create and a write. Reads are not counted.
+// Create, write, truncate, sync, syncdir, rename, link, remove and mkdir are
+// counted, also when they fail; a lock is a create and a write. Reads are not counted.
 // Operations of several goroutines have the order in which they got the disk's
 // mutex.
 //

@@ -13,7 +13,7 @@ var ErrCrashed = errors.New("crashed")
 type Op struct {
 	Index  int // 1 for the first change; a read has the index of the change before it
 	Kind   Kind
-	Name   string // as the caller wrote it; of a rename the old name
+	Name   string // as the caller wrote it; of a rename or link the old name
 	Offset int64  // of a read, write or truncate
 	Length int    // bytes of a read or write
 }
@@ -33,6 +33,7 @@ const (
 	Sync     Kind = "sync"
 	SyncDir  Kind = "syncdir"
 	Rename   Kind = "rename"
+	Link     Kind = "link"
 	Remove   Kind = "remove"
 	Mkdir    Kind = "mkdir"
 	Open     Kind = "open"
