@@ -36,7 +36,11 @@ var levels = [][]row{
 		{"wal", "internal/vfs github.com/google/uuid github.com/tidwall/wal github.com/zeebo/xxh3"},
 	},
 	{
+		{"backup/objects", "internal/vfs github.com/google/uuid"},
 		{"internal/heap", "internal/vfs wal github.com/google/uuid"},
+	},
+	{
+		{"backup/objects/objectstest", "backup/objects"},
 	},
 	{
 		{"apply/pagestore/node", "internal/heap wal"},
@@ -81,7 +85,7 @@ const anything = "*"
 // forTests are packages that only tests, and packages below tests/, import.
 var forTests = []string{
 	"internal/vfs/crashfs", "internal/vfs/tidwallfs", "internal/vfs/vfstest", "tests/verifytest",
-	"apply/pagestore/pagestoretest",
+	"apply/pagestore/pagestoretest", "backup/objects/objectstest",
 	"pgregory.net/rapid", "go.uber.org/goleak", "github.com/anishathalye/porcupine", "github.com/rogpeppe/go-internal/testscript",
 }
 
@@ -100,6 +104,7 @@ var diskUsers = map[string]string{
 	"internal/vfs/tidwallfs":        "test support: it writes the sources of the library that is tested",
 	"internal/vfs/vfstest":          "test support: it expects the system's error numbers",
 	"apply/pagestore/pagestoretest": "test support: it makes the disk fail with the system's error numbers",
+	"backup/objects/objectstest":    "test support: it starts processes and kills its own",
 	"internal/bench":                "it measures the disk itself: what its device wrote, from /proc and /sys",
 	"internal/demo":                 "it reads the files it imports, and kills a process of its own",
 	"cmd/txnctl":                    "it reads and writes the files a user names",
