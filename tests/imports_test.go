@@ -40,6 +40,7 @@ var levels = [][]row{
 		{"internal/heap", "internal/vfs wal github.com/google/uuid"},
 	},
 	{
+		{"backup/archive", "backup/objects wal github.com/google/uuid"},
 		{"backup/objects/objectstest", "backup/objects"},
 	},
 	{
