@@ -239,7 +239,10 @@ const lineageRecordFixed = 54
 func (l *lineageRecord) Size() int { return lineageRecordFixed + pagetree.RootSize }
 
 // Append encodes the record; the tree's root must have been written.
-func (l *lineageRecord) Append(dst []byte) []byte {
+func (l *lineageRecord) Append(dst []byte) []byte { return l.written.AppendRoot(l.appendFixed(dst)) }
+
+// appendFixed encodes what is before the root.
+func (l *lineageRecord) appendFixed(dst []byte) []byte {
 	var b [lineageRecordFixed]byte
 	b[0] = recordVersion
 	if l.Ended {
@@ -252,16 +255,30 @@ func (l *lineageRecord) Append(dst []byte) []byte {
 	binary.LittleEndian.PutUint64(b[38:], uint64(l.Tip))
 	binary.LittleEndian.PutUint32(b[46:], l.Pins)
 	binary.LittleEndian.PutUint32(b[50:], l.PageSize)
-	return l.written.AppendRoot(append(dst, b[:]...))
+	return append(dst, b[:]...)
 }
 
 func decodeLineage(b []byte) (*lineageRecord, error) {
 	if err := checkRecord(b, lineageRecordFixed+pagetree.RootSize, "lineage"); err != nil {
 		return nil, err
 	}
-	tree, err := pagetree.DecodeRoot(b[lineageRecordFixed:])
+	l, err := decodeFixed(b[:lineageRecordFixed])
 	if err != nil {
+		return nil, err
+	}
+	if l.Tree, err = pagetree.DecodeRoot(b[lineageRecordFixed:]); err != nil {
 		return nil, badRecord("lineage", err.Error())
+	}
+	if l.written = l.Tree; len(b) != l.Size() {
+		return nil, badRecord("lineage", "its lengths disagree")
+	}
+	return l, nil
+}
+
+// decodeFixed is the inverse of appendFixed.
+func decodeFixed(b []byte) (*lineageRecord, error) {
+	if err := checkRecord(b, lineageRecordFixed, "lineage"); err != nil {
+		return nil, err
 	}
 	l := &lineageRecord{
 		Ended:    b[1] == 1,
@@ -271,11 +288,9 @@ func decodeLineage(b []byte) (*lineageRecord, error) {
 		Tip:      wal.LSN(binary.LittleEndian.Uint64(b[38:])),
 		Pins:     binary.LittleEndian.Uint32(b[46:]),
 		PageSize: binary.LittleEndian.Uint32(b[50:]),
-		Tree:     tree,
-		written:  tree,
 	}
-	if len(b) != l.Size() || b[1] > 1 || !wal.ValidPageSize(l.PageSize) {
-		return nil, badRecord("lineage", "its lengths disagree")
+	if b[1] > 1 || !wal.ValidPageSize(l.PageSize) {
+		return nil, badRecord("lineage", "a field is out of bounds")
 	}
 	return l, nil
 }

@@ -38,6 +38,40 @@ func text(v catalogue.Value) string { return string(v.Append(nil)) }
 type snapshot struct {
 	cat  catalogue.Catalogue
 	want map[string]string
+	next wal.LSN // of the first change that is not in it
+}
+
+// since makes of what an earlier snapshot holds what s holds.
+func (s snapshot) since(t testing.TB, src node.Source, past snapshot, from, to string) {
+	t.Helper()
+	within := func(k string) bool { return k >= from && (to == "" || k < to) }
+	got := map[string]string{}
+	last := ""
+	for c, err := range s.cat.Since(src, from, to, past.next) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, end := c.Key, c.Key
+		if c.Kept() {
+			first, end = c.First, c.Last
+		} else {
+			got[c.Key] = text(c.Value)
+		}
+		if first <= last || end < first || !within(first) || !within(end) {
+			t.Fatalf("from %q to %q comes behind %q", first, end, last)
+		}
+		last = end
+		for k, v := range past.want {
+			if c.Kept() && k >= c.First && k <= c.Last {
+				got[k] = v
+			}
+		}
+	}
+	want := maps.Clone(s.want)
+	maps.DeleteFunc(want, func(k, _ string) bool { return !within(k) })
+	if !maps.Equal(got, want) {
+		t.Fatalf("%d of %d items since LSN %d", len(got), len(want), past.next)
+	}
 }
 
 func (s snapshot) check(t testing.TB, src node.Source) {
@@ -76,7 +110,7 @@ func newWorld() *world {
 func (w *world) publish() snapshot {
 	w.edit.Epoch++
 	w.edit.LSN++
-	return snapshot{w.cat, maps.Clone(w.want)}
+	return snapshot{w.cat, maps.Clone(w.want), w.edit.LSN}
 }
 
 func (w *world) put(t testing.TB, key string, v catalogue.Value) {
@@ -116,7 +150,7 @@ func (w *world) checkpoint(t testing.TB, while func()) {
 		w.held[i].cat = w.held[i].cat.Rebase(clean, &memo)
 	}
 	w.cat = w.cat.Rebase(clean, &memo)
-	reopened := snapshot{catalogue.FromRoot(frozen.cat.Root()), frozen.want}
+	reopened := snapshot{catalogue.FromRoot(frozen.cat.Root()), frozen.want, frozen.next}
 	reopened.check(t, w.store)
 	frozen.check(t, w.store)
 }
@@ -153,8 +187,13 @@ func TestModel(t *testing.T) {
 			"checkpoint": func(rt *rapid.T) { w.checkpoint(t, func() { step(rt); w.held = append(w.held, w.publish()) }) },
 			"": func(rt *rapid.T) {
 				w.check(t, w.store)
-				for _, h := range w.held {
+				w.since(t, w.store, snapshot{}, "", "")
+				for i, h := range w.held {
 					h.check(t, w.store)
+					if i == 0 || i == len(w.held)-1 {
+						w.since(t, w.store, h, "", "")
+						w.since(t, w.store, h, "2", "kk")
+					}
 				}
 				w.account(t, w.cat)
 			},
@@ -333,7 +372,7 @@ func TestCheckpointAgainAfterErrors(t *testing.T) {
 	if tries < 4 {
 		t.Fatal("no errors met")
 	}
-	snapshot{catalogue.FromRoot(c.cat.Root()), c.want}.check(t, w.store)
+	snapshot{catalogue.FromRoot(c.cat.Root()), c.want, 0}.check(t, w.store)
 	w.cat = w.cat.Rebase(clean, new(catalogue.Memo))
 	w.checkpoint(t, func() {})
 	w.account(t, w.cat)

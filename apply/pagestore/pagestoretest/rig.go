@@ -81,6 +81,8 @@ type rig struct {
 	quiet   bool   // nobody holds anything during a checkpoint
 	value   uint64 // last used
 
+	exports []export // a whole one, and those that follow
+
 	log     vfs.File
 	gen     wal.Generation
 	ordinal uint32
@@ -342,6 +344,12 @@ func (r *rig) noLeak() {
 	if st := r.s.Stats(); st.LimboSlots != 0 || st.RetiredLogs != 0 {
 		r.t.Errorf("%d slots in limbo and %d retired logs for nobody", st.LimboSlots, st.RetiredLogs)
 	}
+	r.swept(r.accounted("the heap"))
+}
+
+// accounted compares the heap with the trees of what is published.
+func (r *rig) accounted(what string) *pagestore.Snapshot {
+	r.t.Helper()
 	reached := map[heap.Slot]bool{}
 	snap := r.s.Acquire()
 	defer r.s.Release(snap)
@@ -353,11 +361,11 @@ func (r *rig) noLeak() {
 		return nil
 	}, func(err error) error { return err })
 	must(r.t, err)
-	r.swept(snap)
-	r.equalSlots("the heap", reached, r.heapSlots())
+	r.equalSlots(what, reached, r.heapSlots())
 	facts, _, err := manifest.Load(r.disk, r.dir)
 	must(r.t, err)
-	r.equalSlots("the manifest", reached, slotsOf(slices.Collect(facts.Used.Extents())))
+	r.equalSlots("the manifest of "+what, reached, slotsOf(slices.Collect(facts.Used.Extents())))
+	return snap
 }
 
 // swept makes sure that no tip and no lineage is kept for nobody.

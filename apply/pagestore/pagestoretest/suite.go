@@ -103,6 +103,10 @@ func (r *rig) anything(steps int) {
 			r.giveUp()
 		case n < 17:
 			r.release()
+		case n < 18 && r.rng.IntN(2) == 0:
+			r.export()
+		case n < 18 && r.rng.IntN(3) == 0:
+			r.move()
 		case n < 19:
 			must(r.t, r.checkpoint(r.busy))
 			r.check()

@@ -376,6 +376,44 @@ func (m *model) checkHeld() {
 			return nil
 		}))
 		m.checkKept(h, reached)
+		m.checkSince(h.line.tree, h.line.pages, h.lsn, h.tree, h.pages)
+		m.checkSince(h.tree, h.pages, 0, pagetree.Tree{}, nil)
+	}
+}
+
+// checkSince makes t, which has these pages, of another tree with the content of
+// the one that it was at an LSN.
+func (m *model) checkSince(t pagetree.Tree, pages map[uint64]pagetree.Entry, after wal.LSN, before pagetree.Tree, had map[uint64]pagetree.Entry) {
+	m.t.Helper()
+	e := &pagetree.Edit{Epoch: 1, LSN: after, Dead: func(node.Dead) {}, Source: m.src}
+	var twin pagetree.Tree
+	e.Resize(&twin, before.Pages())
+	for no, p := range had {
+		e.Set(&twin, no, p)
+	}
+	e.Epoch, e.LSN = 2, after+1
+	m.ok(e.Load(&twin, func(yield func(uint64) bool) { yield(min(t.Pages(), before.Pages())) }))
+	e.Resize(&twin, t.Pages())
+	for p, err := range t.Since(m.src, after) {
+		m.ok(err)
+		if why := p.Check(t.Pages()); why != "" {
+			m.t.Fatalf("part %+v: %s", p, why)
+		}
+		for _, q := range p.Pages {
+			if q.Birth <= after {
+				m.t.Fatalf("a page born at %d is new since %d", q.Birth, after)
+			}
+		}
+		m.ok(e.Patch(&twin, p))
+	}
+	if twin.Sum() != t.Sum() || twin.Count() != t.Count() || twin.Pages() != t.Pages() {
+		m.t.Fatalf("%d of %d pages with sum %v, want %d of %d with %v", twin.Count(), twin.Pages(), twin.Sum(), t.Count(), t.Pages(), t.Sum())
+	}
+	for no, want := range pages {
+		got, ok, err := twin.Lookup(m.src, no) // a checkpoint may have moved it
+		if err != nil || !ok || got.Birth != want.Birth || got.Hash != want.Hash {
+			m.t.Fatalf("page %d is %v, %v, want %v", no, got, err, want)
+		}
 	}
 }
 
