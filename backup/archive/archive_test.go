@@ -47,18 +47,25 @@ func starts() []archive.Start {
 // golden compares with a file of testdata that is never rewritten.
 func golden(t *testing.T, name string, got []byte) []byte {
 	t.Helper()
+	want := readGolden(t, name, func() []byte { return got })
+	if !bytes.Equal(got, want) {
+		t.Fatalf("encoded as\n%q, %s has\n%q", got, name, want)
+	}
+	return want
+}
+
+// readGolden reads a file of testdata, which made is written to for a new version.
+func readGolden(t *testing.T, name string, made func() []byte) []byte {
+	t.Helper()
 	name = filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(name, got, 0o644); err != nil {
+		if err := os.WriteFile(name, made(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Fatalf("encoded as\n%q, %s has\n%q", got, name, want)
 	}
 	return want
 }

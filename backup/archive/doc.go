@@ -1,7 +1,7 @@
 // Package archive is the layout of an archive in an object store: which keys
-// there are, what each means, and the bytes of the objects that begin an archive and
-// a log. Whoever ships entries, takes snapshots, restores, verifies or deletes
-// agrees on it here. The package does no input or output.
+// there are, what each means, and the bytes of their objects but for what is within
+// snapshots. Whoever ships entries, takes snapshots, restores, verifies or deletes
+// agrees on it here. The package does no input or output of its own.
 //
 // # Use
 //
@@ -10,6 +10,14 @@
 //	for item, err := range store.List(ctx, archive.LogPrefix(timeline)) {
 //		k, err := archive.ParseKey(item.Key)
 //	}
+//
+//	frame, err := archive.NewFrame(entry, images)   // an entry with its images
+//	plain, err = frame.Append(plain)                // several of them
+//	object, h, err := archive.Seal(header, nil, plain, archive.SealOptions{})
+//
+//	o, err := archive.Open(key, r, size, identities)
+//	entries, err := archive.NewEntries(o, fetch)    // fetch: a blob's bytes
+//	item, err := entries.Next()                     // verified; io.EOF: so is the whole
 //
 // # Rules of the layout
 //
@@ -41,8 +49,33 @@
 //   - Objects decode to what was encoded, or to an error: wal.ErrCorrupt, or
 //     wal.ErrVersion for those of a newer Quire. Every bit is covered.
 //   - Nothing is in names, dates or modes of files but what keys say.
+//   - A sealed object is found out when any bit of it changed, when it was cut or
+//     lengthened, and when it is by another's key: without its key, but for
+//     damage that was resealed. What an entry read from it is, and what its images
+//     are, was verified when Next returned it; images in blobs, when they are read.
+//   - Hostile bytes cost an error and bounded memory: no length is believed before
+//     as many bytes are there, and nothing is decompressed beyond its plain length.
+//
+// # Limits
+//
+//	MaxPlain       1 GiB    plain bytes of a sealed object
+//	MaxRefs        131,072  blobs that one names
+//	MaxEntryBytes  1 MiB    an entry without its body
+//	InlineBytes    8 MiB    payload of an entry that lies beside it
+//	BlobBytes      16 MiB   plain bytes of a blob
+//	MaxRuns        1 Mi     pieces in which what an entry names of its body lies
 //
 // # Design
+//
+// Sealed objects (seal_format.go) have a clear header of fixed size, so that one
+// range of HeaderBytes tells which entries an object has, of which history, and
+// what is to be expected of its stored bytes. Blobs are named in the clear, too:
+// otherwise a missing one, or one that nothing needs any more, could not be told
+// without the key. Images lie in frames (frame_format.go) in the order of the body, and as
+// the entry locates them, so that the entry stays as it is, byte for byte; what the
+// entry does not name of the body stays behind. Bodies too large for memory go
+// to blobs. Reading a body in blobs in an order far from that of its bytes fetches
+// them again and again: two are kept.
 //
 // LSNs have 20 decimal digits, the most that a uint64 has, so that lists of any
 // tool show them in order and people read them as they are printed elsewhere.
