@@ -23,7 +23,7 @@ import (
 //	    24    8 epoch of the last entry
 //	    32    8 first LSN
 //	    40    8 last LSN
-//	    48   32 hash of entry first-1, zero before LSN 1
+//	    48   32 hash of entry first-1; zero before LSN 1, and of manifests and parts
 //	    80   32 hash of entry last
 //	   112    8 time of the first entry, nanoseconds since 1970
 //	   120    8 time of the last entry
@@ -45,7 +45,7 @@ import (
 //  1. magic, version, kind and CRC are as above, and compression and encryption are
 //     known;
 //  2. timeline, first LSN and last hash are not zero, last is not below first, and the
-//     hash before is zero exactly when first is 1;
+//     hash before is zero exactly when first is 1, or of a manifest or part;
 //  3. times are above 0, and the last is above the first unless both are one entry's;
 //  4. of append and pack: items are last-first+1, there is no UUID; of the others:
 //     first is last, there is a UUID, there are no blobs;
@@ -237,7 +237,7 @@ func (h *Header) invalidHistory() string {
 		return "its timeline is zero"
 	case h.First == 0 || h.Last < h.First:
 		return fmt.Sprintf("LSN %d to %d", h.First, h.Last)
-	case (h.Before == wal.Hash{}) != (h.First == 1), h.Hash == wal.Hash{}:
+	case (h.Before == wal.Hash{}) != (h.First == 1 || h.Kind == KindManifest || h.Kind == KindPart), h.Hash == wal.Hash{}:
 		return fmt.Sprintf("hashes %s and %s around LSN %d to %d", h.Before, h.Hash, h.First, h.Last)
 	case h.FirstTime <= 0, h.LastTime < h.FirstTime, (h.LastTime == h.FirstTime) != (h.First == h.Last):
 		return fmt.Sprintf("times %d and %d of LSN %d to %d", h.FirstTime, h.LastTime, h.First, h.Last)

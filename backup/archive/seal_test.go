@@ -30,7 +30,8 @@ func sealed() []archive.Header {
 	blob.Kind, blob.First, blob.FirstTime, blob.ID, blob.Items = archive.KindBlob, blob.Last, blob.LastTime, id, 1
 	part, manifest := blob, blob
 	part.Kind, part.Number, part.Items = archive.KindPart, 12, 1000
-	manifest.Kind = archive.KindManifest
+	part.Before = wal.Hash{}
+	manifest.Kind, manifest.Before = archive.KindManifest, wal.Hash{}
 	return []archive.Header{h, first, pack, blob, part, manifest}
 }
 
@@ -185,6 +186,7 @@ func TestHeaderRules(t *testing.T) {
 		"last":               {kinds[0], func(b []byte) { le.PutUint64(b[40:], 40) }, wal.ErrCorrupt},
 		"before":             {kinds[0], func(b []byte) { clear(b[48:80]) }, wal.ErrCorrupt},
 		"before the first":   {kinds[1], func(b []byte) { b[48] = 1 }, wal.ErrCorrupt},
+		"before of a part":   {kinds[4], func(b []byte) { b[48] = 1 }, wal.ErrCorrupt},
 		"hash":               {kinds[0], func(b []byte) { clear(b[80:112]) }, wal.ErrCorrupt},
 		"no time":            {kinds[0], func(b []byte) { clear(b[112:120]) }, wal.ErrCorrupt},
 		"times":              {kinds[0], func(b []byte) { copy(b[120:128], b[112:120]) }, wal.ErrCorrupt},

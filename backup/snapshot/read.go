@@ -1,0 +1,175 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/wal"
+)
+
+// maxManifest bounds the plain bytes of a manifest.
+const maxManifest = manifestFixed + maxParts*partSize
+
+// Read reads the manifest of the snapshot at a position. One of another history at
+// that LSN is ErrDiverged; a zero hash takes any.
+func Read(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) (*Manifest, error) {
+	key := manifestKey(at)
+	r, size, err := store.Get(ctx, key.String(), 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: read that at LSN %d: %w", at.LSN, err)
+	}
+	defer r.Close()
+	o, err := archive.Open(key, r, size, identities)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	if at.Hash != (wal.Hash{}) && o.Hash != at.Hash {
+		return nil, fmt.Errorf("snapshot: %w: %s is of entry %s, not %s; nothing was changed", ErrDiverged, key, o.Hash, at.Hash)
+	}
+	plain, err := o.ReadAll(maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	return decode(&o.Header, plain)
+}
+
+// headerOf reads what an object says of itself.
+func headerOf(ctx context.Context, store objects.Store, key archive.Key) (archive.Header, error) {
+	r, size, err := store.Get(ctx, key.String(), 0, archive.HeaderBytes)
+	if err != nil {
+		return archive.Header{}, err
+	}
+	b, err := io.ReadAll(r)
+	if err := errors.Join(err, r.Close()); err != nil {
+		return archive.Header{}, err
+	}
+	return archive.DecodeHeader(key, size, b)
+}
+
+// List is the headers of the manifests of a log's snapshots, the newest first.
+func List(ctx context.Context, store objects.Store, log wal.TimelineID) ([]archive.Header, error) {
+	var list []archive.Header
+	for item, err := range store.List(ctx, archive.KindPrefix(log, archive.KindManifest)) {
+		if err != nil {
+			return nil, fmt.Errorf("snapshot: list those of timeline %s: %w", log, err)
+		}
+		key, err := archive.ParseKey(item.Key)
+		if err != nil || key.Kind != archive.KindManifest {
+			continue // a part, or for whoever verifies the archive to report
+		}
+		h, err := headerOf(ctx, store, key)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, h)
+	}
+	slices.SortFunc(list, func(a, b archive.Header) int { return int(min(1, max(-1, int64(b.Last-a.Last)))) })
+	return list, nil
+}
+
+// Chain is the snapshots that one needs: the whole one that it goes back to, the
+// increments between, and itself at the end.
+func Chain(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) ([]*Manifest, error) {
+	var chain []*Manifest
+	for {
+		m, err := Read(ctx, store, at, identities)
+		if err != nil {
+			if n := len(chain); n > 0 {
+				err = fmt.Errorf("snapshot: the base of the increment at LSN %d: %w", chain[n-1].Position.LSN, err)
+			}
+			return nil, err
+		}
+		chain = append(chain, m)
+		if m.Whole() {
+			slices.Reverse(chain)
+			return chain, nil
+		}
+		at = m.Base // lower each time
+	}
+}
+
+// Reader reads the portable form of a snapshot. The next part is fetched while one
+// is read. It is for one goroutine.
+type Reader struct {
+	cancel context.CancelFunc
+	parts  chan fetched
+	now    []byte
+	err    error
+}
+
+type fetched struct {
+	plain []byte
+	err   error
+}
+
+// NewReader begins to read. The caller must close it.
+func NewReader(ctx context.Context, store objects.Store, m *Manifest, identities []age.Identity) *Reader {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &Reader{cancel: cancel, parts: make(chan fetched, 1)}
+	go func() {
+		defer close(r.parts)
+		for i := range m.Parts {
+			plain, err := m.fetch(ctx, store, i, identities)
+			select {
+			case r.parts <- fetched{plain, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return r
+}
+
+// fetch reads and verifies a part.
+func (m *Manifest) fetch(ctx context.Context, store objects.Store, i int, identities []age.Identity) ([]byte, error) {
+	key, want := m.PartKey(i), m.Parts[i]
+	body, size, err := store.Get(ctx, key.String(), 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: part %d of %d of that at LSN %d: %w", i+1, len(m.Parts), m.Position.LSN, err)
+	}
+	defer body.Close()
+	o, err := archive.Open(key, body, size, identities)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	if o.Sum != want.Sum || o.Plain != want.Plain || size != want.Size {
+		return nil, fmt.Errorf("snapshot: %w", &wal.CorruptError{File: key.String(), Offset: -1, Reason: "it is not the part that the manifest names"})
+	}
+	return o.ReadAll(MaxPartBytes)
+}
+
+// Read implements io.Reader.
+func (r *Reader) Read(p []byte) (int, error) {
+	for len(r.now) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		next, more := <-r.parts
+		if !more {
+			next.err = io.EOF
+		}
+		r.now, r.err = next.plain, next.err
+	}
+	n := copy(p, r.now)
+	r.now = r.now[n:]
+	return n, nil
+}
+
+// Close ends the fetching.
+func (r *Reader) Close() {
+	r.cancel()
+	for range r.parts {
+	}
+}

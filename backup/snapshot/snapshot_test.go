@@ -1,0 +1,325 @@
+package snapshot_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+var ctx = context.Background()
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// world is a store that lives, and an archive of it.
+type world struct {
+	t     testing.TB
+	dir   string
+	m     *txn.Manager
+	store *objects.Dir
+	r     *rand.Rand
+	taken []*snapshot.Manifest
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	w := &world{t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 5))}
+	var err error
+	w.m, _, err = txn.Open(w.dir, txn.Options{Create: true})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.m.Close()) })
+	w.store, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
+	must(t, err)
+	return w
+}
+
+// live changes volumes, tags and forks at random.
+func (w *world) live(n int) {
+	w.t.Helper()
+	for range n {
+		_, err := w.m.Update(ctx, w.change)
+		if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrNoVolume) && !errors.Is(err, txn.ErrPageSize) && !errors.Is(err, txn.ErrStaged) {
+			must(w.t, err)
+		}
+	}
+}
+
+func (w *world) change(tx *txn.Tx) error {
+	name := fmt.Sprint("v", w.r.IntN(5))
+	v, err := tx.Volume(name)
+	if errors.Is(err, txn.ErrNoVolume) {
+		v, err = tx.CreateVolume(name, txn.VolumeOptions{PageSize: []uint32{512, 4096, 16384}[w.r.IntN(3)]})
+	}
+	if err != nil {
+		return err
+	}
+	switch w.r.IntN(12) {
+	case 0:
+		return tx.DeleteVolume(name)
+	case 1:
+		return v.Truncate(w.r.Uint64N(3000))
+	case 2, 3:
+		return tx.SetTag(v, fmt.Sprint("t", w.r.IntN(3)), v)
+	case 4:
+		_, err := tx.Fork(fmt.Sprint("v", w.r.IntN(5)), v)
+		return err
+	}
+	page := make([]byte, v.PageSize())
+	for range 1 + w.r.IntN(20) {
+		for i := range page {
+			page[i] = byte(w.r.Uint32() >> 28) // compresses
+		}
+		if err := v.WritePage(w.r.Uint64N(3000), page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take takes a snapshot of what a checkpoint has just made durable.
+func (w *world) take(base wal.Position, seal archive.SealOptions) *snapshot.Manifest {
+	w.t.Helper()
+	must(w.t, w.m.Checkpoint(ctx))
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(w.t, err)
+	m, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{Base: base, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10, Seal: seal})
+	must(w.t, errors.Join(err, v.Close()))
+	w.taken = append(w.taken, m)
+	return m
+}
+
+// load makes a store of a snapshot.
+func load(t testing.TB, store objects.Store, at wal.Position, ids ...age.Identity) (string, error) {
+	t.Helper()
+	chain, err := snapshot.Chain(ctx, store, at, ids)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(t.TempDir(), "loaded")
+	last := chain[len(chain)-1]
+	must(t, vfs.OS().Mkdir(dir))
+	must(t, pagestore.Create(vfs.OS(), dir, manifest.Facts{
+		Store: [16]byte{9}, Timeline: at.Timeline, Epoch: last.Epoch, Node: manifest.Node{Role: manifest.Follower},
+		Options: manifest.Options{Created: 1, PageSize: last.PageSize, HeapFileBytes: 1 << 30},
+	}))
+	l, err := pagestore.NewLoader(pagestore.Options{FS: vfs.OS(), Dir: dir, CacheBytes: 256 << 10})
+	must(t, err)
+	for _, m := range chain {
+		r := snapshot.NewReader(ctx, store, m, ids)
+		err := l.Load(m.Head(), r)
+		r.Close()
+		if err != nil {
+			return "", errors.Join(err, l.Close())
+		}
+	}
+	return dir, l.Finish()
+}
+
+// same compares a loaded store with what a manifest says, page by page with the
+// store that it was taken from.
+func (w *world) same(dir string, m *snapshot.Manifest) {
+	w.t.Helper()
+	v, err := recovery.View(vfs.OS(), dir, 0)
+	must(w.t, err)
+	defer v.Close()
+	volumes, digest, err := v.Snapshot().Digest()
+	must(w.t, err)
+	if volumes != m.Volumes || digest != m.Digest || v.Snapshot().Head != m.Head() {
+		w.t.Fatalf("%d volumes with digest %v at %v, want %d with %v at %v", volumes, digest, v.Snapshot().Head, m.Volumes, m.Digest, m.Position)
+	}
+	findings, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
+	must(w.t, err)
+	if len(findings.Problems) > 0 {
+		w.t.Fatalf("verify: %v", findings.Problems)
+	}
+}
+
+func TestTakeAndLoad(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	must(t, err)
+	for seed, seal := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: []age.Recipient{id.Recipient()}}} {
+		w := newWorld(t, uint64(seed))
+		w.live(100)
+		base := w.take(wal.Position{}, seal)
+		for range 3 {
+			w.live(30)
+			base = w.take(base.Position, seal)
+		}
+		w.live(20)
+		w.take(wal.Position{}, seal)
+		for _, m := range w.taken {
+			dir, err := load(t, w.store, m.Position, id)
+			must(t, err)
+			w.same(dir, m)
+		}
+		list, err := snapshot.List(ctx, w.store, base.Position.Timeline)
+		must(t, err)
+		if len(list) != 5 || list[0].Last != w.taken[4].Position.LSN || list[4].Last != w.taken[0].Position.LSN {
+			t.Errorf("%d snapshots are listed", len(list))
+		}
+		if _, err := load(t, w.store, base.Position); len(seal.Recipients) > 0 && !errors.Is(err, archive.ErrLocked) {
+			t.Errorf("without the key: %v", err)
+		}
+	}
+}
+
+// What is there already is not put again, and not by another history.
+func TestTaken(t *testing.T) {
+	w := newWorld(t, 9)
+	w.live(20)
+	m := w.take(wal.Position{}, archive.SealOptions{})
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	count := len(w.objects())
+	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096})
+	if !errors.Is(err, snapshot.ErrTaken) || len(w.objects()) != count {
+		t.Errorf("%v; %d objects, there were %d", err, len(w.objects()), count)
+	}
+	other := *v.Snapshot()
+	other.Head.Hash[0] ^= 1
+	if _, err = snapshot.Take(ctx, w.store, &other, snapshot.Options{PageSize: 4096}); !errors.Is(err, snapshot.ErrDiverged) {
+		t.Errorf("another history: %v", err)
+	}
+	if _, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096, Base: m.Position}); !errors.Is(err, snapshot.ErrBase) {
+		t.Errorf("its own base: %v", err)
+	}
+}
+
+func (w *world) objects() map[string]int64 {
+	all := map[string]int64{}
+	for item, err := range w.store.List(ctx, "") {
+		must(w.t, err)
+		all[item.Key] = item.Size
+	}
+	return all
+}
+
+// Each object of a snapshot flipped, cut, gone, or another's: it is never loaded.
+func TestDamage(t *testing.T) {
+	w := newWorld(t, 3)
+	w.live(60)
+	w.live(20)
+	base := w.take(wal.Position{}, archive.SealOptions{})
+	w.live(20)
+	last := w.take(base.Position, archive.SealOptions{})
+	keys := slices.Sorted(maps.Keys(w.objects()))
+	if len(keys) < 5 {
+		t.Fatalf("only %d objects", len(keys))
+	}
+	for _, key := range keys {
+		b := w.bytes(key)
+		for what, damaged := range map[string][]byte{
+			"gone": nil, "flipped": flipped(b, w.r.IntN(len(b))), "cut": b[:w.r.IntN(len(b))], "longer": append(bytes.Clone(b), 0), "another's": w.bytes(keys[(slices.Index(keys, key)+1)%len(keys)]),
+		} {
+			must(t, w.store.Delete(ctx, key))
+			if damaged != nil {
+				must(t, w.store.Put(ctx, key, objects.Bytes(damaged)))
+			}
+			if _, err := load(t, w.store, last.Position); !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrVersion) && !errors.Is(err, objects.ErrNotFound) {
+				t.Errorf("%s %s: %v", key, what, err)
+			}
+			must(t, errors.Join(w.store.Delete(ctx, key), w.store.Put(ctx, key, objects.Bytes(b))))
+		}
+	}
+	_, err := load(t, w.store, last.Position)
+	must(t, err)
+}
+
+func flipped(b []byte, at int) []byte {
+	c := bytes.Clone(b)
+	c[at] ^= 1
+	return c
+}
+
+func (w *world) bytes(key string) []byte {
+	r, _, err := w.store.Get(ctx, key, 0, -1)
+	must(w.t, err)
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	must(w.t, err)
+	return b
+}
+
+// A store that was loaded follows the one that it was taken from, entry by entry,
+// to the same states; and is a writer when it is promoted.
+func TestFollowFromSnapshot(t *testing.T) {
+	w := newWorld(t, 4)
+	w.live(80)
+	base := w.take(wal.Position{}, archive.SealOptions{})
+	w.live(10)
+	second := w.take(base.Position, archive.SealOptions{})
+	_, err := w.m.Consumer(ctx, "copy")
+	must(t, err)
+	w.live(60)
+	dir, err := load(t, w.store, second.Position)
+	must(t, err)
+	f, _, err := txn.Open(dir, txn.Options{Follower: true})
+	must(t, err)
+	head := w.m.Stats().Head
+	for e, err := range w.m.Watch(ctx, txn.WatchOptions{After: second.Position}) {
+		must(t, err)
+		images, err := e.Images()
+		must(t, err)
+		_, err = f.Apply(ctx, e.Entry, images)
+		must(t, err)
+		if e.Position == head {
+			break
+		}
+	}
+	_, err = f.Wait(ctx, head, txn.Ack{Applied: true})
+	must(t, err)
+	sameContent(t, f, w.m, dir, w.dir)
+	_, err = f.Promote(ctx)
+	must(t, err)
+	_, err = f.Update(ctx, w.change)
+	if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrStaged) {
+		must(t, err)
+	}
+	must(t, errors.Join(f.Checkpoint(ctx), f.Close()))
+	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
+	must(t, err)
+	if !rep.Clean {
+		t.Error(rep.Problems)
+	}
+}
+
+// sameContent compares what two stores hold.
+func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
+	t.Helper()
+	must(t, errors.Join(a.Checkpoint(ctx), b.Checkpoint(ctx)))
+	digest := func(dir string) (uint64, wal.PageHash) {
+		v, err := recovery.View(vfs.OS(), dir, 0)
+		must(t, err)
+		n, d, err := v.Snapshot().Digest()
+		must(t, errors.Join(err, v.Close()))
+		return n, d
+	}
+	n, x := digest(dirA)
+	m, y := digest(dirB)
+	if n == 0 || n != m || x != y {
+		t.Errorf("%d volumes with digest %v, and %d with %v", n, x, m, y)
+	}
+}

@@ -1,0 +1,232 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/wal"
+)
+
+var (
+	// ErrDiverged: the archive has a snapshot of another history at that LSN.
+	ErrDiverged = errors.New("the archive holds another history")
+	// ErrTaken: the archive has a snapshot at that position. Nothing was put.
+	ErrTaken = errors.New("the archive has it already")
+	// ErrBase: an increment cannot follow from that snapshot.
+	ErrBase = errors.New("not a base for this snapshot")
+)
+
+// Options of Take.
+type Options struct {
+	// Base of an increment, the position of an earlier snapshot in this history;
+	// zero for a whole snapshot.
+	Base wal.Position
+	// PageSize of volumes that name none, a fact of the store.
+	PageSize uint32
+	// PartBytes is how many plain bytes a part has; 0 is DefaultPartBytes.
+	PartBytes int
+	Seal      archive.SealOptions
+	// Progress, when there is one, hears of bytes of images as they are put.
+	Progress func(bytes uint64)
+}
+
+// DefaultPartBytes is how large parts are unless Options say otherwise.
+const DefaultPartBytes = 16 << 20
+
+// takers is how many parts are sealed and put at once.
+const takers = 2
+
+// Take puts a snapshot into the archive, which has a FORMAT and the log's start.
+// held is held until Take returns. After an error nothing of it is there, but for
+// parts that nothing names. ErrTaken: there is one at that position, of this history.
+func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o Options) (*Manifest, error) {
+	m := &Manifest{
+		Position: held.Head.Position, Epoch: held.Head.Epoch, Time: held.Head.Time,
+		Base: o.Base, PageSize: o.PageSize, Attempt: uuid.New(),
+	}
+	if !m.Whole() && o.Base.LSN >= m.Position.LSN {
+		return nil, fmt.Errorf("snapshot: take one at %v: %w: %v", m.Position, ErrBase, o.Base)
+	}
+	if err := m.absent(ctx, store); err != nil {
+		return nil, fmt.Errorf("snapshot: take one at %v: %w", m.Position, err)
+	}
+	w := newWriter(ctx, store, m, o)
+	err := m.export(held, w)
+	if err = errors.Join(err, w.close()); err == nil {
+		if err = m.put(ctx, store, o); err == nil {
+			return m, nil
+		}
+	}
+	w.withdraw(context.WithoutCancel(ctx))
+	return nil, fmt.Errorf("snapshot: take one at %v: %w", held.Head.Position, err)
+}
+
+func (m *Manifest) export(held *pagestore.Snapshot, w *writer) (err error) {
+	if m.Volumes, m.Digest, err = held.Digest(); err != nil {
+		return err
+	}
+	done, err := held.Export(w, m.Base.LSN)
+	m.Items, m.Images, m.Bytes = done.Items, done.Images, done.Bytes
+	return err
+}
+
+// put makes the snapshot be there.
+func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) error {
+	sealed, _, err := archive.Seal(m.header(m.Key(), 1), nil, m.encode(), o.Seal)
+	if err != nil {
+		return err
+	}
+	if err = put(ctx, store, m.Key(), sealed); errors.Is(err, objects.ErrExists) {
+		return m.absent(ctx, store)
+	}
+	return err
+}
+
+// absent is nil when there is no snapshot at that position, or this very one is:
+// the answer to its put was lost.
+func (m *Manifest) absent(ctx context.Context, store objects.Store) error {
+	h, err := headerOf(ctx, store, m.Key())
+	switch {
+	case errors.Is(err, objects.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case h.Hash != m.Position.Hash:
+		return fmt.Errorf("%w: %s is of entry %s, this is of %s; nothing was changed", ErrDiverged, m.Key(), h.Hash, m.Position.Hash)
+	case h.ID != m.Attempt:
+		return ErrTaken
+	}
+	return nil
+}
+
+// put puts an object until it is known what became of it.
+func put(ctx context.Context, store objects.Store, key archive.Key, b []byte) error {
+	for {
+		err := store.Put(ctx, key.String(), objects.Bytes(b))
+		if !errors.Is(err, objects.ErrUnknown) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// writer cuts the portable form into parts, and puts them.
+type writer struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	store  objects.Store
+	m      *Manifest
+	o      Options
+	buf    []byte
+	work   chan job
+	wg     sync.WaitGroup
+	mu     sync.Mutex // the parts of m
+}
+
+type job struct {
+	number int
+	plain  []byte
+}
+
+func newWriter(ctx context.Context, store objects.Store, m *Manifest, o Options) *writer {
+	if o.PartBytes <= 0 {
+		o.PartBytes = DefaultPartBytes
+	}
+	o.PartBytes = min(o.PartBytes, MaxPartBytes)
+	w := &writer{store: store, m: m, o: o, work: make(chan job)}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	for range takers {
+		w.wg.Go(func() {
+			for j := range w.work {
+				if err := w.part(j); err != nil {
+					w.cancel(err)
+				}
+			}
+		})
+	}
+	return w
+}
+
+func (w *writer) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if w.buf == nil {
+			w.buf = make([]byte, 0, w.o.PartBytes)
+		}
+		k := min(len(p), cap(w.buf)-len(w.buf))
+		w.buf = append(w.buf, p[:k]...)
+		p, n = p[k:], n+k
+		if len(w.buf) == cap(w.buf) {
+			if err := w.cut(); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, nil
+}
+
+// cut hands a part over.
+func (w *writer) cut() error {
+	w.mu.Lock()
+	number := len(w.m.Parts)
+	w.m.Parts = append(w.m.Parts, Part{})
+	w.mu.Unlock()
+	if number >= maxParts {
+		return fmt.Errorf("it has more than %d parts of %d bytes: take it with larger ones: %w", number, w.o.PartBytes, wal.ErrTooLarge)
+	}
+	select {
+	case w.work <- job{number, w.buf}:
+		w.buf = nil
+		return nil
+	case <-w.ctx.Done():
+		return context.Cause(w.ctx)
+	}
+}
+
+func (w *writer) part(j job) error {
+	if w.ctx.Err() != nil {
+		return nil // whatever it was is told already
+	}
+	key := w.m.PartKey(j.number)
+	sealed, h, err := archive.Seal(w.m.header(key, 1), nil, j.plain, w.o.Seal)
+	if err != nil {
+		return err
+	}
+	if err := put(w.ctx, w.store, key, sealed); err != nil && !errors.Is(err, objects.ErrExists) { // it is our own: the key is
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Parts[j.number] = Part{Plain: int64(len(j.plain)), Size: int64(len(sealed)), Sum: h.Sum}
+	if w.o.Progress != nil {
+		w.o.Progress(uint64(len(j.plain)))
+	}
+	return nil
+}
+
+// close puts the rest, and waits until all is put.
+func (w *writer) close() error {
+	var err error
+	if len(w.buf) > 0 {
+		err = w.cut()
+	}
+	close(w.work)
+	w.wg.Wait()
+	if err == nil && w.ctx.Err() != nil {
+		err = context.Cause(w.ctx)
+	}
+	w.cancel(nil)
+	return err
+}
+
+// withdraw deletes the parts again, as far as that goes: what stays is rubbish.
+func (w *writer) withdraw(ctx context.Context) {
+	for i := range w.m.Parts {
+		_ = w.store.Delete(ctx, w.m.PartKey(i).String())
+	}
+}
