@@ -62,6 +62,7 @@ var levels = [][]row{
 	},
 	{
 		{"backup", "apply/pagestore wal github.com/google/uuid"},
+		{"backup/snapshot", "apply/pagestore backup/archive backup/objects wal filippo.io/age github.com/google/uuid"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{

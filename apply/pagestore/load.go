@@ -33,7 +33,6 @@ type Loader struct {
 	since  wal.LSN // of the base
 	base   *Snapshot
 	bounds map[byte]string // by first letter of keys: behind what was said of the base
-	lost   bool            // slots of the base may be reached by nothing
 
 	// What is not in a checkpoint yet.
 	slots *taker
@@ -111,8 +110,8 @@ func (l *Loader) record(it portable) error {
 	if err := l.upTo(first, last); err != nil || it.kind == itemKept {
 		return err
 	}
-	if p := it.key[:1]; p == prefixTip || p == prefixLineage {
-		return badRecord("snapshot's", "a tip is without its tree")
+	if !slices.Contains(otherPrefixes, it.key[:1]) {
+		return badRecord("snapshot's", fmt.Sprintf("its key is %q: of an unknown kind, or a tip without its tree", it.key))
 	}
 	return l.put(it.key, catalogue.Raw(it.value))
 }
@@ -139,7 +138,6 @@ func (l *Loader) drop(from, to string) error {
 			return err
 		}
 		l.nodes += dirtyNodeBytes
-		l.lost = true
 	}
 	return nil
 }
@@ -194,7 +192,6 @@ func (l *Loader) startTip(it portable) (*lineageRecord, error) {
 		return nil, err
 	}
 	rec.Tree = from.Tree
-	l.lost = l.lost || it.tip.from > fromKept
 	return rec, l.resize(rec, it.tip.state.Pages)
 }
 
@@ -357,13 +354,13 @@ func (l *Loader) checkpoint() error {
 	return err
 }
 
-// Finish makes sure that nothing is used in vain, and closes the store, which can
-// be opened from then on.
+// Finish checks that all records and trees agree, lets go of what none of them
+// reaches, and closes the store, which can be opened from then on. After an error
+// it is to be thrown away: wal.ErrCorrupt when the snapshots were not what a store
+// exports.
 func (l *Loader) Finish() error {
-	if l.lost {
-		if err := l.collect(); err != nil {
-			return errors.Join(fmt.Errorf("pagestore: after loading snapshots: %w", err), l.s.Close())
-		}
+	if err := l.collect(); err != nil {
+		return errors.Join(fmt.Errorf("pagestore: check what was loaded up to LSN %d: %w", l.d.Head.LSN, err), l.s.Close())
 	}
 	return l.s.Close()
 }
@@ -371,17 +368,21 @@ func (l *Loader) Finish() error {
 // Close gives the store up.
 func (l *Loader) Close() error { return l.s.Close() }
 
-// collect lets go of slots that nothing reaches: those of tips that the base had,
+// collect lets go of slots that nothing reaches: those of tips that a base had,
 // and a later snapshot has not.
 func (l *Loader) collect() error {
-	snap := l.s.Acquire()
-	defer l.s.Release(snap)
 	facts, _, err := manifest.Load(l.s.opts.FS, l.s.opts.Dir)
 	if err != nil {
 		return err
 	}
-	lost := facts.Used
-	reach := func(u Use) error { return lost.Remove(heap.Extent{First: heap.Slot(u.Addr), Count: 1}) }
+	snap, lost := l.s.Acquire(), facts.Used
+	defer l.s.Release(snap)
+	reach := func(u Use) error {
+		if err := lost.Remove(heap.Extent{First: heap.Slot(u.Addr), Count: 1}); err != nil {
+			return badRecord("snapshot's", err.Error())
+		}
+		return nil
+	}
 	if _, err = snap.Check(reach, func(err error) error { return err }); err != nil || lost.Len() == 0 {
 		return err
 	}

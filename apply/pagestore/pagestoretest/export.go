@@ -2,13 +2,16 @@ package pagestoretest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -20,7 +23,7 @@ type export struct {
 }
 
 // export exports what is published: whole, or what tells it from the export before.
-func (r *rig) export() {
+func (r *rig) export(whole bool) {
 	r.t.Helper()
 	snap := r.publish()
 	var since wal.LSN
@@ -30,7 +33,7 @@ func (r *rig) export() {
 	if snap.LSN() == since {
 		return
 	}
-	if r.rng.IntN(4) == 0 {
+	if whole {
 		since, r.exports = 0, nil
 	}
 	held := r.s.Acquire()
@@ -45,29 +48,62 @@ func (r *rig) export() {
 // on the one before.
 func (r *rig) move() {
 	r.t.Helper()
-	r.export()
+	r.export(false)
 	if len(r.exports) == 0 {
 		return
 	}
 	must(r.t, r.s.Close())
 	r.dir = filepath.Join(r.dir, "next")
-	must(r.t, r.disk.Mkdir(r.dir))
-	must(r.t, pagestore.Create(r.disk, r.dir, manifest.Facts{
-		Store: uuid.UUID{3}, Timeline: wal.TimelineID{2}, Epoch: 1,
-		Options: manifest.Options{Created: 1, PageSize: wal.DefaultPageSize, HeapFileBytes: 1 << 30},
-	}))
-	must(r.t, r.disk.Mkdir(filepath.Join(r.dir, "wal")))
-	l, err := pagestore.NewLoader(pagestore.Options{FS: r.disk, Dir: r.dir, CacheBytes: 4 << 10})
-	must(r.t, err)
-	for i, e := range r.exports {
-		if err := l.Load(e.head, bytes.NewReader(e.form)); err != nil {
-			r.t.Fatalf("export %d of %d: %v", i, len(r.exports), err)
-		}
+	var heads []pagestore.Head
+	var forms [][]byte
+	for _, e := range r.exports {
+		heads, forms = append(heads, e.head), append(forms, e.form)
 	}
-	must(r.t, l.Finish())
+	must(r.t, Load(r.disk, r.dir, heads, forms))
+	must(r.t, r.disk.Mkdir(filepath.Join(r.dir, "wal")))
 	r.durable = r.exports[len(r.exports)-1].want
 	r.gen, r.end = wal.Generation{}, 0
 	r.open()
 	r.check()
 	r.accounted(fmt.Sprintf("a store loaded from %d exports", len(r.exports)))
+}
+
+// Loaded is what a history exports, for tests of whoever reads it: the head and the
+// portable form of a whole snapshot, and of one that follows from it.
+func Loaded(t testing.TB, seed uint64, steps int, fresh func(testing.TB) (vfs.FS, string)) (heads []pagestore.Head, forms [][]byte) {
+	disk, dir := fresh(t)
+	r := newRig(t, seed, disk, dir)
+	for range steps {
+		r.commit()
+	}
+	r.export(true)
+	for range 1 + steps/4 {
+		r.commit()
+	}
+	r.export(false)
+	for _, e := range r.exports {
+		heads, forms = append(heads, e.head), append(forms, e.form)
+	}
+	return heads, forms
+}
+
+// Load makes a store in dir of portable forms, and checks all of it.
+func Load(disk vfs.FS, dir string, heads []pagestore.Head, forms [][]byte) error {
+	err := errors.Join(disk.Mkdir(dir), pagestore.Create(disk, dir, manifest.Facts{
+		Store: uuid.UUID{3}, Timeline: wal.TimelineID{2}, Epoch: 1,
+		Options: manifest.Options{Created: 1, PageSize: wal.DefaultPageSize, HeapFileBytes: 1 << 30},
+	}))
+	if err != nil {
+		return err
+	}
+	l, err := pagestore.NewLoader(pagestore.Options{FS: disk, Dir: dir, CacheBytes: 4 << 10})
+	if err != nil {
+		return err
+	}
+	for i, form := range forms {
+		if err := l.Load(heads[i], bytes.NewReader(form)); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	return l.Finish()
 }

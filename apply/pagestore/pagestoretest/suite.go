@@ -104,7 +104,7 @@ func (r *rig) anything(steps int) {
 		case n < 17:
 			r.release()
 		case n < 18 && r.rng.IntN(2) == 0:
-			r.export()
+			r.export(r.rng.IntN(4) == 0)
 		case n < 18 && r.rng.IntN(3) == 0:
 			r.move()
 		case n < 19:

@@ -98,8 +98,8 @@ func (p Part) Check(pages uint64) string {
 }
 
 // Patch puts a part that Check finds nothing wrong with in its place. The tree has
-// its size already. An error is the source's, or says that the tree is not one
-// that the part can be put into; the tree is not to be used then.
+// its size already. An error is the source's, or wal.ErrCorrupt when the tree is not
+// one that the part can be put into; the tree is not to be used then.
 func (e *Edit) Patch(t *Tree, p Part) error {
 	if p.Height > 1 {
 		return e.patchRanges(t, p)
@@ -118,7 +118,7 @@ func (e *Edit) Patch(t *Tree, p Part) error {
 			e.Remove(t, no)
 		default:
 			if _, ok, _ := t.Lookup(unloaded{}, no); !ok {
-				return fmt.Errorf("pagetree: page %d is said to be as it was before, and was absent", no)
+				return &wal.CorruptError{File: "snapshot", Offset: -1, Reason: fmt.Sprintf("page %d is said to be as it was before, and was absent", no)}
 			}
 		}
 	}
