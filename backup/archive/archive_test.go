@@ -116,6 +116,33 @@ func TestStarts(t *testing.T) {
 	}
 }
 
+// notes are the keys whose objects EncodeNote makes.
+func notes() (n []archive.Key) {
+	for _, k := range keys() {
+		if k.Kind == archive.KindFloor || k.Kind == archive.KindMark {
+			n = append(n, k)
+		}
+	}
+	return n
+}
+
+// TestNotes: a floor or mark is its own key's only.
+func TestNotes(t *testing.T) {
+	var all []byte
+	for _, k := range notes() {
+		b := archive.EncodeNote(k)
+		all = append(all, b...)
+		for _, other := range keys() {
+			if err := archive.CheckNote(other, b); (err == nil) != (other == k) {
+				t.Errorf("%s by %s: %v", k, other, err)
+			}
+		}
+	}
+	golden(t, "notes.v1.golden", all)
+}
+
+func decodeNote(b []byte) error { return archive.CheckNote(notes()[0], b) }
+
 func decodeStart(b []byte) error {
 	_, err := archive.DecodeStart(timeline, b)
 	return err
@@ -134,6 +161,7 @@ func TestEveryBit(t *testing.T) {
 	}{
 		"format": {archive.EncodeFormat(format), decodeFormat},
 		"start":  {archive.EncodeStart(start), decodeStart},
+		"note":   {archive.EncodeNote(notes()[0]), decodeNote},
 	} {
 		for i := range len(c.whole) * 8 {
 			b := bytes.Clone(c.whole)
@@ -187,6 +215,8 @@ func keys() []archive.Key {
 		{Kind: archive.KindPin, ID: id},
 		{Kind: archive.KindPin, ID: id, Expires: 1767323045123},
 		{Kind: archive.KindPin, ID: id, Expires: 9_999_999_999_999},
+		{Kind: archive.KindMark, Log: timeline, First: 9},
+		{Kind: archive.KindMark, Log: timeline, First: math.MaxUint64},
 	}
 }
 

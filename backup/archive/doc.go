@@ -30,17 +30,21 @@
 //  3. "Exists" means: compare timeline and hashes. The same is done; anything
 //     else is divergence, and stops.
 //  4. "pack" holds exactly the entries First to Last, of several appends; these
-//     are deleted once it is there.
+//     are deleted once it is there, and a floor above them.
 //  5. "floor" is put before the first deletion below it, and looked for after every
-//     append: a writer that stalled cannot bring an old LSN back. The highest
-//     counts.
+//     append: a writer that stalled cannot bring an old LSN back. An append whose
+//     first LSN is below is not to be put, and is deleted by who did. The highest
+//     counts; it is never above the next LSN.
 //  6. What is referred to is put before what refers to it: a snapshot's parts,
 //     each attempt's under a UUID of its own, before its manifest, which names
 //     them; blobs before the entry that names them. What nothing refers to is
 //     rubbish of an attempt that ended.
 //  7. A pin keeps all that a reader needs until it expires; it may be put again,
 //     under a later expiry, and is deleted when the reader is done.
-//  8. No key is another's path prefix, and none differs from another only in case.
+//  8. A mark is put behind the last append from time to time, when a log ends and
+//     when its writer does: without it nobody could tell that the newest objects
+//     are gone. The highest counts; lower ones may be deleted.
+//  9. No key is another's path prefix, and none differs from another only in case.
 //
 // # Guarantees
 //

@@ -30,20 +30,20 @@ const (
 	KindPart
 	KindBlob
 	KindPin
+	KindMark
 )
 
 // FormatKey is the key of FORMAT.
 const FormatKey = "FORMAT"
 
-// BlobPrefix and PinPrefix begin the keys of blobs and pins.
+// LogsPrefix, BlobPrefix and PinPrefix begin the keys of logs, blobs and pins.
 const (
+	LogsPrefix = "logs/"
 	BlobPrefix = "blobs/"
 	PinPrefix  = "pins/"
 )
 
 const (
-	logs = "logs/"
-
 	lsnDigits  = 20
 	partDigits = 6
 	msDigits   = 13
@@ -55,8 +55,8 @@ const (
 // Key is a key of an archive in its parts. Fields that its kind does not have are zero.
 type Key struct {
 	Kind    Kind
-	Log     wal.TimelineID // start, append, pack, floor, manifest, part
-	First   wal.LSN        // append, pack; floor, manifest and part: the LSN
+	Log     wal.TimelineID // start, append, pack, floor, manifest, part, mark
+	First   wal.LSN        // append, pack; floor, manifest, part and mark: the LSN
 	Last    wal.LSN        // pack
 	ID      uuid.UUID      // part: of the attempt; blob, pin
 	Number  uint32         // part, from 0
@@ -64,12 +64,12 @@ type Key struct {
 }
 
 // LogPrefix begins all keys of a timeline's log.
-func LogPrefix(log wal.TimelineID) string { return logs + log.String() + "/" }
+func LogPrefix(log wal.TimelineID) string { return LogsPrefix + log.String() + "/" }
 
-// KindPrefix begins the keys of one kind of a log: KindAppend, KindPack or
-// KindFloor. KindManifest and KindPart have one prefix, that of all snapshots.
+// KindPrefix begins the keys of one kind of a log: KindAppend, KindPack,
+// KindFloor or KindMark. KindManifest and KindPart have one prefix, that of all snapshots.
 func KindPrefix(log wal.TimelineID, kind Kind) string {
-	dirs := map[Kind]string{KindAppend: "append/", KindPack: "pack/", KindFloor: "floor/", KindManifest: "snap/", KindPart: "snap/"}
+	dirs := map[Kind]string{KindAppend: "append/", KindPack: "pack/", KindFloor: "floor/", KindMark: "mark/", KindManifest: "snap/", KindPart: "snap/"}
 	return LogPrefix(log) + dirs[kind]
 }
 
@@ -80,7 +80,7 @@ func (k Key) String() string {
 		return FormatKey
 	case KindStart:
 		return LogPrefix(k.Log) + "start"
-	case KindAppend, KindFloor:
+	case KindAppend, KindFloor, KindMark:
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First)
 	case KindPack:
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First) + "-" + lsn(k.Last)
@@ -101,11 +101,11 @@ func lsn(n wal.LSN) string { return fmt.Sprintf("%0*d", lsnDigits, uint64(n)) }
 // Check returns nil if the key is valid, otherwise an ErrKey that says why it
 // is not.
 func (k Key) Check() error {
-	hasLog := k.Kind >= KindStart && k.Kind <= KindPart
-	hasLSN := k.Kind >= KindAppend && k.Kind <= KindPart
+	hasLog := k.Kind >= KindStart && k.Kind <= KindPart || k.Kind == KindMark
+	hasLSN := hasLog && k.Kind != KindStart
 	hasID := k.Kind >= KindPart && k.Kind <= KindPin
 	switch {
-	case k.Kind < KindFormat || k.Kind > KindPin:
+	case k.Kind < KindFormat || k.Kind > KindMark:
 		return fmt.Errorf("archive: %w: kind %d", ErrKey, k.Kind)
 	case hasLog != (k.Log != wal.TimelineID{}), hasLSN != (k.First != 0), hasID != (k.ID != uuid.Nil):
 		return fmt.Errorf("archive: %w: log, LSN or UUID of %q", ErrKey, k)
@@ -132,7 +132,7 @@ func ParseKey(s string) (Key, error) {
 
 // parse takes a key apart. What is wrong with one it leaves zero.
 func parse(s string) Key {
-	if rest, ok := strings.CutPrefix(s, logs); ok {
+	if rest, ok := strings.CutPrefix(s, LogsPrefix); ok {
 		id, rest, _ := strings.Cut(rest, "/")
 		k := parseLog(rest)
 		k.Log = wal.TimelineID(parseID(id))
@@ -161,6 +161,8 @@ func parseLog(s string) Key {
 		return Key{Kind: KindAppend, First: parseLSN(name)}
 	case "floor":
 		return Key{Kind: KindFloor, First: parseLSN(name)}
+	case "mark":
+		return Key{Kind: KindMark, First: parseLSN(name)}
 	case "pack":
 		first, last, _ := strings.Cut(name, "-")
 		return Key{Kind: KindPack, First: parseLSN(first), Last: parseLSN(last)}
