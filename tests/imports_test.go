@@ -46,6 +46,7 @@ var levels = [][]row{
 	},
 	{
 		{"apply/pagestore/node", "internal/heap wal"},
+		{"backup/ship", "backup/archive backup/objects wal filippo.io/age github.com/google/uuid"},
 	},
 	{
 		{"apply/pagestore/catalogue", "apply/pagestore/node internal/heap wal"},
@@ -66,10 +67,14 @@ var levels = [][]row{
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{
+		{"backup/restore", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/ship backup/snapshot internal/vfs wal " +
+			"filippo.io/age github.com/google/uuid"},
+	},
+	{
 		{"apply/pagestore/pagestoretest", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs wal github.com/google/uuid"},
 	},
 	{
-		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree internal/heap internal/vfs quarantine recovery wal " +
+		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree backup/objects backup/restore internal/heap internal/vfs quarantine recovery wal " +
 			"github.com/google/uuid github.com/rs/zerolog"},
 	},
 	{

@@ -389,3 +389,10 @@ func (l *Loader) collect() error {
 	free := slices.Collect(lost.Extents())
 	return l.s.EditManifest(func(manifest.Facts) manifest.Edit { return manifest.Edit{Free: free} })
 }
+
+// Digest is that of the snapshot that was loaded last.
+func (l *Loader) Digest() (volumes uint64, digest wal.PageHash, err error) {
+	snap := l.s.Acquire()
+	defer l.s.Release(snap)
+	return snap.Digest()
+}

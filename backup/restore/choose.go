@@ -1,0 +1,133 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/wal"
+)
+
+// choose finds the log that leads to the target, and the snapshots to begin with.
+func (r *restoring) choose() error {
+	if r.target.Timeline == (wal.TimelineID{}) {
+		if err := r.newestTimeline(); err != nil {
+			return err
+		}
+		r.got.Target = r.target
+	}
+	list, err := r.snapshots()
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		if r.behind(h) {
+			continue
+		}
+		r.chain, err = snapshot.Chain(r.ctx, r.store, h.Position(), r.o.Identities)
+		if errors.Is(err, objects.ErrNotFound) {
+			continue // it is being deleted, or its base is gone: an older one may do
+		}
+		return err
+	}
+	return nil
+}
+
+// behind reports whether a snapshot is behind the target.
+func (r *restoring) behind(h archive.Header) bool {
+	return r.target.LSN != 0 && h.Last > r.target.LSN || !r.target.Time.IsZero() && h.LastTime > r.target.Time.UnixNano()
+}
+
+func (r *restoring) newestTimeline() error {
+	logs, err := r.logs.Logs(r.ctx)
+	if err != nil {
+		return err
+	}
+	var best []archive.Start
+	for _, id := range logs {
+		l, err := r.logs.Log(r.ctx, id)
+		if err != nil {
+			return err
+		}
+		if n := len(best); n > 0 && best[0].Epoch < l.Start.Epoch {
+			best = nil
+		}
+		if n := len(best); n == 0 || best[0].Epoch == l.Start.Epoch {
+			best = append(best, l.Start)
+		}
+	}
+	switch len(best) {
+	case 0:
+		return &RefusedError{Target: r.target, Why: fmt.Errorf("the archive has no log: %w", ship.ErrGap)}
+	case 1:
+		r.target.Timeline = best[0].Timeline
+		return nil
+	}
+	var names []string
+	for _, s := range best {
+		names = append(names, s.Timeline.String())
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%w: %v", ErrAmbiguous, names)
+}
+
+// snapshots are those of the history that leads to the timeline, the newest first.
+func (r *restoring) snapshots() (list []archive.Header, err error) {
+	timeline, upTo := r.target.Timeline, wal.Position{}
+	for {
+		found, err := snapshot.List(r.ctx, r.store, timeline)
+		if err != nil {
+			return nil, err
+		}
+		for _, h := range found {
+			if upTo.LSN == 0 || h.Last <= upTo.LSN {
+				list = append(list, h)
+			}
+		}
+		l, err := r.logs.Log(r.ctx, timeline)
+		if errors.Is(err, objects.ErrNotFound) && upTo.LSN != 0 {
+			return list, nil // the archive begins later
+		}
+		if err != nil {
+			return nil, err
+		}
+		if upTo = l.Start.Parent; upTo.LSN == 0 {
+			return list, nil
+		}
+		timeline = upTo.Timeline
+	}
+}
+
+// refuse makes an error that says what could be restored instead, if what is wrong is
+// that something is missing.
+func (r *restoring) refuse(err error) error {
+	var gap *ship.GapError
+	if !errors.As(err, &gap) {
+		return err
+	}
+	e := &RefusedError{Target: r.target, Why: err, Before: r.got.Position, Time: r.got.Time}
+	list, errList := r.snapshots()
+	if errList != nil {
+		return errors.Join(e, errList)
+	}
+	for _, h := range slices.Backward(list) {
+		if h.Last > gap.Last {
+			e.After = append(e.After, h.Position())
+		}
+	}
+	return e
+}
+
+// took notes a snapshot that was read.
+func (r *restoring) took(m *snapshot.Manifest) {
+	r.got.Position, r.got.Time = m.Position, time.Unix(0, m.Time)
+	r.got.Snapshots = append(r.got.Snapshots, m.Position)
+	r.got.Objects += 1 + len(m.Parts)
+	r.got.Bytes += m.Stored()
+	r.got.Volumes, r.got.Digest = m.Volumes, m.Digest
+}

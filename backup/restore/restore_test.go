@@ -1,0 +1,262 @@
+package restore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/restore"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
+	"github.com/quire-db/quire/wal"
+)
+
+var ctx = context.Background()
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// state is what a store held at an LSN.
+type state struct {
+	digest  wal.PageHash
+	volumes uint64
+	time    time.Time
+}
+
+// world is a store that lives, an archive of it, and what it held.
+type world struct {
+	t      testing.TB
+	dir    string
+	m      *txn.Manager
+	store  *objects.Dir
+	r      *rand.Rand
+	states map[wal.LSN]state
+	snaps  []wal.Position
+}
+
+func newWorld(t testing.TB, seed uint64) *world {
+	w := &world{t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 5)), states: map[wal.LSN]state{}}
+	var err error
+	w.m, _, err = txn.Open(w.dir, txn.Options{Create: true, CheckpointEvery: -1})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.m.Close()) })
+	w.store, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
+	must(t, err)
+	w.note()
+	return w
+}
+
+// note remembers what the store holds now.
+func (w *world) note() {
+	w.t.Helper()
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(w.t, err)
+	n, d, err := v.Snapshot().Digest()
+	must(w.t, errors.Join(err, v.Close()))
+	w.states[v.Snapshot().LSN()] = state{d, n, time.Unix(0, v.Snapshot().Head.Time)}
+}
+
+// live changes volumes, tags and forks at random.
+func (w *world) live(n int) {
+	w.t.Helper()
+	for range n {
+		_, err := w.m.Update(ctx, w.change)
+		if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrStaged) {
+			must(w.t, err)
+		}
+		w.note()
+	}
+}
+
+func (w *world) change(tx *txn.Tx) error {
+	name := fmt.Sprint("v", w.r.IntN(5))
+	v, err := tx.Volume(name)
+	if errors.Is(err, txn.ErrNoVolume) {
+		v, err = tx.CreateVolume(name, txn.VolumeOptions{PageSize: []uint32{512, 4096}[w.r.IntN(2)]})
+	}
+	if err != nil {
+		return err
+	}
+	switch w.r.IntN(12) {
+	case 0:
+		return tx.DeleteVolume(name)
+	case 1:
+		return v.Truncate(w.r.Uint64N(300))
+	case 2, 3:
+		return tx.SetTag(v, fmt.Sprint("t", w.r.IntN(3)), v)
+	case 4:
+		_, err := tx.Fork(fmt.Sprint("v", w.r.IntN(5)), v)
+		return err
+	}
+	page := make([]byte, v.PageSize())
+	for range 1 + w.r.IntN(4) {
+		for i := range page {
+			page[i] = byte(w.r.Uint32())
+		}
+		if err := v.WritePage(w.r.Uint64N(300), page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ship brings the archive up to now.
+func (w *world) ship() {
+	w.t.Helper()
+	head := w.m.Stats().Head
+	_, err := w.m.Wait(ctx, head, txn.Ack{Applied: true})
+	must(w.t, err)
+	a, err := ship.Open(ctx, w.store, ship.History{head}, ship.Options{MaxBytes: 20 << 10})
+	must(w.t, err)
+	last := a.Position().LSN
+	tail, err := recovery.OpenTail(vfs.OS(), w.dir, last+1)
+	must(w.t, err)
+	defer tail.Close()
+	must(w.t, a.Run(ctx, ship.Func(func(context.Context) (ship.Entry, error) {
+		if last == head.LSN {
+			return ship.Entry{}, io.EOF
+		}
+		for {
+			rec, images, err := tail.Next()
+			if err == nil {
+				last = rec.LSN
+				return ship.Entry{Entry: rec.Entry, Images: images}, nil
+			}
+			if err != io.EOF { // it is not known to be durable yet
+				return ship.Entry{}, err
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})))
+}
+
+func (w *world) snapshot(whole bool) {
+	w.t.Helper()
+	var base wal.Position
+	if n := len(w.snaps); n > 0 && !whole {
+		base = w.snaps[n-1]
+	}
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(w.t, err)
+	m, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{Base: base, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10})
+	must(w.t, errors.Join(err, v.Close()))
+	w.snaps = append(w.snaps, m.Position)
+}
+
+func (w *world) history() {
+	for i := range 4 {
+		w.live(12)
+		w.ship()
+		w.snapshot(i == 0)
+	}
+	w.live(10)
+	w.ship()
+}
+
+func (w *world) restore(t restore.Target, o restore.Options) (string, *restore.Restored, error) {
+	dir := filepath.Join(w.t.TempDir(), "restored")
+	got, err := txn.Restore(ctx, w.store, dir, t, o, txn.Options{})
+	return dir, got, err
+}
+
+// holds fails unless a restored store holds what the world did then.
+func (w *world) holds(dir string, got *restore.Restored) {
+	w.t.Helper()
+	want := w.states[got.Position.LSN]
+	if got.Digest != want.digest || got.Volumes != want.volumes || !got.Time.Equal(want.time) {
+		w.t.Fatalf("%+v is not %+v", got, want)
+	}
+	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
+	must(w.t, err)
+	if !rep.Clean {
+		w.t.Fatal(rep.Problems)
+	}
+}
+
+func TestRestoreToEveryLSN(t *testing.T) {
+	w := newWorld(t, 1)
+	w.history()
+	for lsn := range w.states {
+		dir, got, err := w.restore(restore.Target{LSN: lsn}, restore.Options{Follower: lsn%2 == 0})
+		must(t, err)
+		w.holds(dir, got)
+		m, _, err := txn.Open(dir, txn.Options{})
+		must(t, err)
+		if m.Role() != map[bool]txn.Role{true: txn.RoleFollower, false: txn.RoleWriter}[lsn%2 == 0] {
+			t.Errorf("LSN %d: it is a %v", lsn, m.Role())
+		}
+		must(t, m.Close())
+	}
+	_, got, err := w.restore(restore.Target{}, restore.Options{})
+	must(t, err)
+	if want := slices.Max(slices.Collect(maps.Keys(w.states))); got.Position.LSN != want {
+		t.Errorf("the newest is LSN %d, want %d", got.Position.LSN, want)
+	}
+}
+
+func TestRestoreToTime(t *testing.T) {
+	w := newWorld(t, 2)
+	w.history()
+	for lsn, s := range w.states {
+		for _, at := range []time.Time{s.time, s.time.Add(time.Nanosecond)} {
+			_, got, err := w.restore(restore.Target{Time: at}, restore.Options{Follower: true})
+			must(t, err)
+			if got.Position.LSN != lsn || got.Digest != w.states[lsn].digest {
+				t.Errorf("at %v: LSN %d, want %d", at, got.Position.LSN, lsn)
+			}
+		}
+	}
+	if _, _, err := w.restore(restore.Target{Time: time.Unix(1, 0)}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("before there was anything: %v", err)
+	}
+}
+
+// Each object of the archive gone, one at a time: whatever is restored is right, and
+// what needs it is refused.
+func TestRestoreWithout(t *testing.T) {
+	w := newWorld(t, 3)
+	w.history()
+	var keys []string
+	for item, err := range w.store.List(ctx, "") {
+		must(t, err)
+		keys = append(keys, item.Key)
+	}
+	last := slices.Max(slices.Collect(maps.Keys(w.states)))
+	refused := 0
+	for _, key := range keys {
+		r, _, err := w.store.Get(ctx, key, 0, -1)
+		must(t, err)
+		b, err := io.ReadAll(r)
+		must(t, errors.Join(err, r.Close(), w.store.Delete(ctx, key)))
+		for _, lsn := range []wal.LSN{1, 10, 20, 35, last} {
+			dir, got, err := w.restore(restore.Target{LSN: lsn}, restore.Options{Follower: true})
+			switch {
+			case err == nil:
+				w.holds(dir, got)
+			case errors.Is(err, restore.ErrRefused), errors.Is(err, wal.ErrCorrupt), errors.Is(err, objects.ErrNotFound):
+				refused++
+			default:
+				t.Errorf("without %s to LSN %d: %v", key, lsn, err)
+			}
+		}
+		must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+	}
+	if refused < len(keys) {
+		t.Errorf("only %d refusals of %d objects", refused, len(keys))
+	}
+}

@@ -1,0 +1,222 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/wal"
+)
+
+// Replica is the store while it is made: one opened as a follower.
+type Replica interface {
+	// Apply applies the next entry, with its body.
+	Apply(ctx context.Context, e *wal.Entry, images io.ReaderAt) error
+	// Settle makes what was applied durable, and returns where the store is.
+	Settle(ctx context.Context) (wal.Position, error)
+	// Digest is that of pagestore.Snapshot.
+	Digest() (volumes uint64, digest wal.PageHash, err error)
+	// Promote makes it a writer, and returns the entry that begins its timeline.
+	Promote(ctx context.Context) (wal.Position, error)
+	Close() error
+}
+
+// Options of Run.
+type Options struct {
+	Disk vfs.FS // the operating system's when nil
+	// Open opens the store in a directory as a follower, or makes an empty one.
+	Open       func(dir string, make bool) (Replica, error)
+	Identities []age.Identity
+	Follower   bool  // leave it a follower
+	CacheBytes int64 // of memory for trees while snapshots are loaded; 0 is 64 MiB
+	DryRun     bool  // read and verify all that is needed, and make nothing
+	Now        func() time.Time
+	// Progress, when there is one, hears of what was done.
+	Progress func(Progress)
+}
+
+// Progress of a restore.
+type Progress struct {
+	Step     string // "load" or "follow"
+	LSN      wal.LSN
+	Done, Of int64 // bytes of snapshots, when Step is "load"
+}
+
+// Restored is what Run made, and the proof that it is what was archived.
+type Restored struct {
+	Target    Target
+	Position  wal.Position // of the last entry restored
+	Time      time.Time    // of that entry
+	Snapshots []wal.Position
+	Entries   uint64 // applied behind the last snapshot
+	Volumes   uint64
+	Digest    wal.PageHash // of all refs and states
+	Began     wal.Position // the entry that begins the new timeline; zero for a follower
+	Objects   int          // snapshots' parts and manifests that were read
+	Bytes     int64        // of them
+}
+
+// Run restores a state into dir, which is not there or empty. Errors: RefusedError,
+// ErrAmbiguous, ErrNotEmpty, ErrBusy, objects.ErrNotFound when there is no archive,
+// archive.ErrLocked, wal.ErrCorrupt with the key of the object that is damaged, those of
+// disk and store. dir is as it was after each of them.
+func Run(ctx context.Context, store objects.Store, dir string, t Target, o Options) (*Restored, error) {
+	r, err := begin(ctx, store, dir, t, o)
+	if err == nil {
+		err = r.run()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore: %s of %s to %s: %w", t, store, dir, err)
+	}
+	return &r.got, nil
+}
+
+// restoring is one run.
+type restoring struct {
+	ctx     context.Context
+	store   objects.Store
+	logs    *ship.Reader
+	dir     string
+	o       Options
+	target  Target
+	chain   []*snapshot.Manifest
+	replica Replica
+	unlock  func() error
+	got     Restored
+}
+
+func begin(ctx context.Context, store objects.Store, dir string, t Target, o Options) (*restoring, error) {
+	if o.Disk == nil {
+		o.Disk = vfs.OS()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	logs, err := ship.OpenReader(ctx, store, ship.ReadOptions{Identities: o.Identities})
+	if err != nil {
+		return nil, err
+	}
+	r := &restoring{ctx: ctx, store: store, logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
+	if !o.DryRun {
+		if err := r.vacant(); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.choose()
+}
+
+func (r *restoring) run() error {
+	if r.o.DryRun {
+		return r.rehearse()
+	}
+	if err := r.stage(); err != nil {
+		return err
+	}
+	err := r.fill()
+	if err != nil {
+		return errors.Join(err, r.discard())
+	}
+	return r.switchTo()
+}
+
+// fill makes the store in the staging directory.
+func (r *restoring) fill() error {
+	if err := r.load(); err != nil {
+		return err
+	}
+	var err error
+	if r.replica, err = r.o.Open(r.staged(), len(r.chain) == 0); err != nil {
+		return err
+	}
+	err = r.follow()
+	if err == nil {
+		err = r.prove()
+	}
+	if err == nil && !r.o.Follower {
+		r.got.Began, err = r.replica.Promote(r.ctx)
+	}
+	return errors.Join(err, r.replica.Close())
+}
+
+// follow applies the entries up to the target.
+func (r *restoring) follow() error {
+	return r.entries(func(e *wal.Entry, images io.ReaderAt) error { return r.replica.Apply(r.ctx, e, images) })
+}
+
+// entries calls do with each entry between the snapshot and the target.
+func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
+	at := r.position()
+	if r.target.LSN != 0 && at.LSN == r.target.LSN {
+		return nil
+	}
+	for item, err := range r.logs.Entries(r.ctx, r.target.Timeline, at.LSN+1, r.target.LSN) {
+		if err != nil {
+			return r.refuse(err)
+		}
+		if at.LSN != 0 && item.Entry.Prev != at.Hash {
+			return &wal.CorruptError{File: item.Position().String(), Offset: -1, LSN: item.Entry.First,
+				Reason: fmt.Sprintf("it follows entry %s, what was restored ends with %s", item.Entry.Prev, at.Hash)}
+		}
+		if !r.target.wants(item.Entry) {
+			break
+		}
+		if err := do(item.Entry, item.Images); err != nil {
+			return err
+		}
+		at = item.Position()
+		r.got.Position, r.got.Time = at, time.Unix(0, item.Entry.Time)
+		r.got.Entries++
+		r.progress(Progress{Step: "follow", LSN: at.LSN})
+	}
+	if r.got.Position.LSN == 0 {
+		return r.refuse(&ship.GapError{Timeline: r.target.Timeline, First: 1, Last: max(1, r.target.LSN)})
+	}
+	return nil
+}
+
+// position is what was restored so far.
+func (r *restoring) position() wal.Position { return r.got.Position }
+
+func (r *restoring) progress(p Progress) {
+	if r.o.Progress != nil {
+		r.o.Progress(p)
+	}
+}
+
+// prove makes sure that what is on the disk is what was to be restored.
+func (r *restoring) prove() error {
+	at, err := r.replica.Settle(r.ctx)
+	if err != nil {
+		return err
+	}
+	if at != r.got.Position {
+		return fmt.Errorf("the store is at %v instead of %v: it is thrown away", at, r.got.Position)
+	}
+	r.got.Volumes, r.got.Digest, err = r.replica.Digest()
+	return err
+}
+
+// rehearse reads all that a restore would.
+func (r *restoring) rehearse() error {
+	for _, m := range r.chain {
+		p := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
+		_, err := io.Copy(io.Discard, p)
+		p.Close()
+		if err != nil {
+			return err
+		}
+		r.took(m)
+	}
+	return r.entries(func(*wal.Entry, io.ReaderAt) error { return nil })
+}

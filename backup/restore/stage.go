@@ -1,0 +1,155 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/google/uuid"
+
+	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/wal"
+)
+
+// staged is where the store is made. It is beside dir, and so on its disk.
+func (r *restoring) staged() string { return filepath.Clean(r.dir) + ".restoring" }
+
+// vacant refuses a directory that has something in it.
+func (r *restoring) vacant() error {
+	e, err := r.o.Disk.Lstat(r.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !e.Mode.IsDir():
+		return fmt.Errorf("%w: it is no directory", ErrNotEmpty)
+	}
+	entries, err := r.o.Disk.ReadDir(r.dir)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%w: %s is in it; restore into a new one", ErrNotEmpty, entries[0].Name)
+	}
+	return err
+}
+
+// stage makes the staging directory, or empties the one that a run left which did not
+// come to its end.
+func (r *restoring) stage() error {
+	disk, dir := r.o.Disk, r.staged()
+	if err := disk.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	unlock, err := disk.Lock(dir+".lock", "restore")
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	}
+	r.unlock = unlock
+	return r.clear(dir)
+}
+
+// clear removes what is in a directory.
+func (r *restoring) clear(dir string) error {
+	entries, err := r.o.Disk.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name)
+		if e.Mode.IsDir() {
+			if err := r.clear(name); err != nil {
+				return err
+			}
+		}
+		if err := r.o.Disk.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard removes the staging directory.
+func (r *restoring) discard() error {
+	err := r.clear(r.staged())
+	return errors.Join(err, r.o.Disk.Remove(r.staged()), r.release())
+}
+
+func (r *restoring) release() error {
+	return errors.Join(r.o.Disk.Remove(r.staged()+".lock"), r.unlock())
+}
+
+// switchTo makes the store be in dir.
+func (r *restoring) switchTo() error {
+	disk := r.o.Disk
+	if err := disk.SyncDir(r.staged()); err != nil {
+		return err
+	}
+	if err := disk.Rename(r.staged(), r.dir); err != nil {
+		return errors.Join(err, r.discard())
+	}
+	return errors.Join(disk.SyncDir(filepath.Dir(filepath.Clean(r.dir))), r.release())
+}
+
+// load makes a page store of the snapshots.
+func (r *restoring) load() error {
+	if len(r.chain) == 0 {
+		return nil
+	}
+	last := r.chain[len(r.chain)-1]
+	if err := pagestore.Create(r.o.Disk, r.staged(), manifest.Facts{
+		Store: uuid.Must(uuid.NewV7()), Timeline: last.Position.Timeline, Epoch: last.Epoch, Node: manifest.Node{Role: manifest.Follower},
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: last.PageSize, HeapFileBytes: heapFileBytes},
+	}); err != nil {
+		return err
+	}
+	l, err := pagestore.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: r.staged(), CacheBytes: r.o.CacheBytes})
+	if err != nil {
+		return err
+	}
+	for _, m := range r.chain {
+		if err := r.loadOne(l, m); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	return l.Finish()
+}
+
+const heapFileBytes = 1 << 30
+
+func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
+	p := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
+	defer p.Close()
+	counted := &counted{r: r, in: p, of: m}
+	if err := l.Load(m.Head(), counted); err != nil {
+		return err
+	}
+	volumes, digest, err := l.Digest()
+	if err == nil && (volumes != m.Volumes || digest != m.Digest) {
+		err = &wal.CorruptError{File: m.Key().String(), Offset: -1, LSN: m.Position.LSN,
+			Reason: fmt.Sprintf("what it becomes are %d volumes with digest %s, it says %d with %s", volumes, digest, m.Volumes, m.Digest)}
+	}
+	r.took(m)
+	return err
+}
+
+// counted tells how much of a snapshot was read.
+type counted struct {
+	r    *restoring
+	in   io.Reader
+	of   *snapshot.Manifest
+	done int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	c.done += int64(n)
+	var all int64
+	for _, part := range c.of.Parts {
+		all += part.Plain
+	}
+	c.r.progress(Progress{Step: "load", LSN: c.of.Position.LSN, Done: c.done, Of: all})
+	return n, err
+}

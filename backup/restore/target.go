@@ -1,0 +1,72 @@
+package restore
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/wal"
+)
+
+// Target is the state that is wanted. The zero value is the newest.
+type Target struct {
+	// Timeline whose log leads there. Zero: that of the highest epoch; when there
+	// are several, ErrAmbiguous.
+	Timeline wal.TimelineID
+	LSN      wal.LSN   // of its last entry; 0: the newest
+	Time     time.Time // no entry is younger; zero: no bound
+}
+
+func (t Target) String() string {
+	switch {
+	case t.LSN != 0:
+		return fmt.Sprintf("LSN %d", t.LSN)
+	case !t.Time.IsZero():
+		return t.Time.UTC().Format(time.RFC3339Nano)
+	}
+	return "the newest state"
+}
+
+// wants reports whether an entry belongs to the state.
+func (t Target) wants(e *wal.Entry) bool {
+	return (t.LSN == 0 || e.Last <= t.LSN) && (t.Time.IsZero() || e.Time <= t.Time.UnixNano())
+}
+
+var (
+	// ErrRefused: the archive does not have what leads to the target.
+	ErrRefused = errors.New("cannot be restored to that point")
+	// ErrAmbiguous: several timelines could be meant.
+	ErrAmbiguous = errors.New("more than one timeline is as new: say which")
+	// ErrNotEmpty: something is where the store is to be.
+	ErrNotEmpty = errors.New("the directory is not empty")
+	// ErrBusy: another restore writes there.
+	ErrBusy = errors.New("another restore is at work there")
+)
+
+// RefusedError says why a target cannot be restored, and what can. dir is as it
+// was.
+type RefusedError struct {
+	Target Target
+	Why    error          // what is missing: a *ship.GapError as a rule
+	Before wal.Position   // the newest point before that can be restored; zero when there is none
+	Time   time.Time      // of its entry
+	After  []wal.Position // snapshots behind what is missing
+}
+
+func (e *RefusedError) Error() string {
+	text := fmt.Sprintf("restore: %v: %s: %v; nothing was changed", ErrRefused, e.Target, e.Why)
+	if e.Before.LSN != 0 {
+		text += fmt.Sprintf("; the nearest point before is LSN %d (%s)", e.Before.LSN, e.Time.UTC().Format(time.RFC3339Nano))
+	}
+	if len(e.After) > 0 {
+		text += fmt.Sprintf("; the nearest behind is the snapshot at LSN %d", e.After[0].LSN)
+	}
+	return text
+}
+
+// Unwrap makes it ErrRefused, and what is missing.
+func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Why} }
+
+// missing reports whether an error is one of an archive that lacks something.
+func missing(err error) bool { return errors.Is(err, ship.ErrGap) }
