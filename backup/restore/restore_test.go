@@ -7,12 +7,15 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -258,5 +261,120 @@ func TestRestoreWithout(t *testing.T) {
 	}
 	if refused < len(keys) {
 		t.Errorf("only %d refusals of %d objects", refused, len(keys))
+	}
+}
+
+// impatient repeats without waiting, and gives up soon.
+var impatient = ship.Retry{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+
+// The archive's store is out of reach from each call on: the restore fails as a
+// whole, and the next one succeeds.
+func TestRestoreCutOff(t *testing.T) {
+	w := newWorld(t, 4)
+	w.history()
+	counted := objectstest.Count(w.store)
+	run := func(dir string) (*restore.Restored, error) {
+		return txn.Restore(ctx, counted, dir, restore.Target{}, restore.Options{Retry: impatient}, txn.Options{})
+	}
+	parent := t.TempDir()
+	_, err := run(filepath.Join(parent, "first"))
+	must(t, err)
+	calls := len(counted.Log())
+	if calls < 20 {
+		t.Fatalf("only %d calls", calls)
+	}
+	failed := 0
+	for n := range calls {
+		counted = objectstest.Count(w.store)
+		counted.At(n, objectstest.Stop)
+		dir := filepath.Join(parent, fmt.Sprint(n))
+		got, err := run(dir)
+		if err != nil {
+			failed++
+			if left := names(t, parent, fmt.Sprint(n)); len(left) > 0 {
+				t.Fatalf("call %d: %v is left behind %v", n, left, err)
+			}
+			counted = objectstest.Count(w.store)
+			got, err = run(dir)
+		}
+		must(t, err)
+		w.holds(dir, got)
+		if left := names(t, parent, fmt.Sprint(n, ".")); len(left) > 0 {
+			t.Fatalf("call %d: %v is left", n, left)
+		}
+	}
+	t.Logf("%d calls, %d of them ended a restore", calls, failed)
+}
+
+// names are those in a directory that begin with prefix.
+func names(t testing.TB, dir, prefix string) (list []string) {
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) && (e.Name() == prefix || !strings.ContainsAny(e.Name()[len(prefix):], "0123456789")) {
+			list = append(list, e.Name())
+		}
+	}
+	return list
+}
+
+// What a killed restore left is thrown away, and what lives is left alone.
+func TestRestoreIntoWhatIsThere(t *testing.T) {
+	w := newWorld(t, 5)
+	w.history()
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "store")
+	must(t, os.MkdirAll(filepath.Join(dir+".restoring", "heap"), 0o777))
+	must(t, os.WriteFile(filepath.Join(dir+".restoring", "heap", "00000001"), []byte("part of a heap"), 0o666))
+	must(t, os.Mkdir(dir, 0o777)) // an empty one may be there
+	run := func() (*restore.Restored, error) {
+		return txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+	}
+	got, err := run()
+	must(t, err)
+	w.holds(dir, got)
+	if _, err := run(); !errors.Is(err, restore.ErrNotEmpty) {
+		t.Errorf("over a store: %v", err)
+	}
+	w.holds(dir, got)
+	if left := names(t, parent, "store."); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+	held := make(chan error)
+	_, err = txn.Restore(ctx, w.store, filepath.Join(parent, "other"), restore.Target{}, restore.Options{Progress: func(p restore.Progress) {
+		if p.Step == "follow" && held != nil {
+			_, err := txn.Restore(ctx, w.store, filepath.Join(parent, "other"), restore.Target{}, restore.Options{}, txn.Options{})
+			if !errors.Is(err, restore.ErrBusy) {
+				t.Errorf("beside another one: %v", err)
+			}
+			held = nil
+		}
+	}}, txn.Options{})
+	must(t, err)
+}
+
+// Reading all that a restore needs makes nothing, and finds out what is missing.
+func TestDryRun(t *testing.T) {
+	w := newWorld(t, 6)
+	w.history()
+	parent := t.TempDir()
+	dry := func() (*restore.Restored, error) {
+		return txn.Restore(ctx, w.store, filepath.Join(parent, "store"), restore.Target{}, restore.Options{DryRun: true}, txn.Options{})
+	}
+	got, err := dry()
+	must(t, err)
+	if got.Position.LSN != slices.Max(slices.Collect(maps.Keys(w.states))) || got.Bytes == 0 || len(names(t, parent, "store")) > 0 {
+		t.Errorf("%+v", got)
+	}
+	var last string
+	for item, err := range w.store.List(ctx, "logs/") {
+		must(t, err)
+		if strings.Contains(item.Key, "/append/") {
+			last = max(last, item.Key)
+		}
+	}
+	must(t, w.store.Delete(ctx, last))
+	if _, err := dry(); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("without the newest entries: %v", err)
 	}
 }

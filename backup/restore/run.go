@@ -35,9 +35,10 @@ type Options struct {
 	// Open opens the store in a directory as a follower, or makes an empty one.
 	Open       func(dir string, make bool) (Replica, error)
 	Identities []age.Identity
-	Follower   bool  // leave it a follower
-	CacheBytes int64 // of memory for trees while snapshots are loaded; 0 is 64 MiB
-	DryRun     bool  // read and verify all that is needed, and make nothing
+	Retry      ship.Retry // of calls of the archive's store
+	Follower   bool       // leave it a follower
+	CacheBytes int64      // of memory for trees while snapshots are loaded; 0 is 64 MiB
+	DryRun     bool       // read and verify all that is needed, and make nothing
 	Now        func() time.Time
 	// Progress, when there is one, hears of what was done.
 	Progress func(Progress)
@@ -103,7 +104,7 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
-	logs, err := ship.OpenReader(ctx, store, ship.ReadOptions{Identities: o.Identities})
+	logs, err := ship.OpenReader(ctx, store, ship.ReadOptions{Identities: o.Identities, Retry: o.Retry})
 	if err != nil {
 		return nil, err
 	}

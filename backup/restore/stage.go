@@ -84,10 +84,14 @@ func (r *restoring) release() error {
 // switchTo makes the store be in dir.
 func (r *restoring) switchTo() error {
 	disk := r.o.Disk
-	if err := disk.SyncDir(r.staged()); err != nil {
-		return err
+	err := disk.SyncDir(r.staged())
+	if err == nil {
+		err = disk.Remove(r.dir) // empty: what has something in it is not removed
 	}
-	if err := disk.Rename(r.staged(), r.dir); err != nil {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = disk.Rename(r.staged(), r.dir)
+	}
+	if err != nil {
 		return errors.Join(err, r.discard())
 	}
 	return errors.Join(disk.SyncDir(filepath.Dir(filepath.Clean(r.dir))), r.release())

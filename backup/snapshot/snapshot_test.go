@@ -18,6 +18,7 @@ import (
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
@@ -321,5 +322,54 @@ func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 	m, y := digest(dirB)
 	if n == 0 || n != m || x != y {
 		t.Errorf("%d volumes with digest %v, and %d with %v", n, x, m, y)
+	}
+}
+
+// The archive's store is out of reach from each call on, or loses one call or its
+// answer: there is a whole snapshot or none, and the next attempt makes it.
+func TestTakeCutOff(t *testing.T) {
+	w := newWorld(t, 6)
+	w.live(60)
+	must(t, w.m.Checkpoint(ctx))
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	take := func(s objects.Store) (*snapshot.Manifest, error) {
+		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10})
+	}
+	counted := objectstest.Count(w.store)
+	whole, err := take(counted)
+	must(t, err)
+	calls := len(counted.Log())
+	if calls < 5 {
+		t.Fatalf("only %d calls", calls)
+	}
+	position := whole.Position
+	for n := range calls {
+		for _, how := range []objectstest.How{objectstest.Fail, objectstest.Stop, objectstest.LoseAnswer, objectstest.LoseCall} {
+			for key := range w.objects() {
+				must(t, w.store.Delete(ctx, key))
+			}
+			counted := objectstest.Count(w.store)
+			counted.At(n, how)
+			m, err := take(counted)
+			there, errRead := snapshot.Read(ctx, w.store, position, nil)
+			switch {
+			case err == nil && errRead == nil && there.Attempt == m.Attempt:
+			case err != nil && errors.Is(errRead, objects.ErrNotFound):
+				_, err = take(w.store)
+				must(t, err)
+			default:
+				t.Fatalf("call %d, %d: %v, and then %v", n, how, err, errRead)
+			}
+			if _, err := take(w.store); !errors.Is(err, snapshot.ErrTaken) {
+				t.Fatalf("call %d, %d: again: %v", n, how, err)
+			}
+			if n%3 == 0 {
+				dir, err := load(t, w.store, position)
+				must(t, err)
+				w.same(dir, whole)
+			}
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -106,15 +107,26 @@ func (m *Manifest) absent(ctx context.Context, store objects.Store) error {
 	return nil
 }
 
-// put puts an object until it is known what became of it.
+// put puts an object until it is known what became of it, a bounded number of times.
 func put(ctx context.Context, store objects.Store, key archive.Key, b []byte) error {
-	for {
+	for try := 0; ; try++ {
 		err := store.Put(ctx, key.String(), objects.Bytes(b))
-		if !errors.Is(err, objects.ErrUnknown) || ctx.Err() != nil {
+		if !errors.Is(err, objects.ErrUnknown) || try == putTries {
+			return err
+		}
+		select {
+		case <-time.After(firstPause << try):
+		case <-ctx.Done():
 			return err
 		}
 	}
 }
+
+// What is unknown is put again after pauses that double: 13 s all together.
+const (
+	putTries   = 8
+	firstPause = 50 * time.Millisecond
+)
 
 // writer cuts the portable form into parts, and puts them.
 type writer struct {
