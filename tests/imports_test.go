@@ -43,6 +43,10 @@ var levels = [][]row{
 		{"backup/archive", "backup/objects wal filippo.io/age github.com/google/uuid github.com/klauspost/compress/zstd github.com/zeebo/xxh3"},
 		{"backup/archive/archivetest", "wal"},
 		{"backup/objects/objectstest", "backup/objects"},
+		{"backup/objects/s3store", "backup/objects github.com/aws/aws-sdk-go-v2/aws github.com/aws/aws-sdk-go-v2/aws/retry " +
+			"github.com/aws/aws-sdk-go-v2/aws/transport/http github.com/aws/aws-sdk-go-v2/config github.com/aws/aws-sdk-go-v2/service/s3 " +
+			"github.com/aws/aws-sdk-go-v2/service/s3/types github.com/aws/smithy-go github.com/aws/smithy-go/logging github.com/google/uuid"},
+		{"backup/objects/s3store/s3test", "golang.org/x/sys/unix"},
 	},
 	{
 		{"apply/pagestore/node", "internal/heap wal"},
@@ -93,7 +97,7 @@ const anything = "*"
 // forTests are packages that only tests, and packages below tests/, import.
 var forTests = []string{
 	"internal/vfs/crashfs", "internal/vfs/tidwallfs", "internal/vfs/vfstest", "tests/verifytest",
-	"apply/pagestore/pagestoretest", "backup/archive/archivetest", "backup/objects/objectstest",
+	"apply/pagestore/pagestoretest", "backup/archive/archivetest", "backup/objects/objectstest", "backup/objects/s3store/s3test",
 	"pgregory.net/rapid", "go.uber.org/goleak", "github.com/anishathalye/porcupine", "github.com/rogpeppe/go-internal/testscript",
 }
 
@@ -113,6 +117,7 @@ var diskUsers = map[string]string{
 	"internal/vfs/vfstest":          "test support: it expects the system's error numbers",
 	"apply/pagestore/pagestoretest": "test support: it makes the disk fail with the system's error numbers",
 	"backup/objects/objectstest":    "test support: it starts processes and kills its own",
+	"backup/objects/s3store/s3test": "test support: it starts a server, and makes what that needs",
 	"internal/bench":                "it measures the disk itself: what its device wrote, from /proc and /sys",
 	"internal/demo":                 "it reads the files it imports, and kills a process of its own",
 	"cmd/txnctl":                    "it reads and writes the files a user names",
