@@ -18,7 +18,7 @@ import (
 // try makes attempts at a call until one succeeds, one fails in a way that another
 // would, too, the context ends, or all are used up.
 func (s *Store) try(ctx context.Context, attempt func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
+	if err := s.identify(ctx); err != nil {
 		return err
 	}
 	for n, wait := 1, s.opts.Backoff; ; n, wait = n+1, min(2*wait, maxBackoff) {
@@ -35,6 +35,23 @@ func (s *Store) try(ctx context.Context, attempt func(context.Context) error) er
 			return ended(ctx, err)
 		}
 	}
+}
+
+// identify has credentials fetched, unless there are current ones. That makes its own
+// attempts and is not part of ours: to find that there are none takes seconds, since
+// the machine is asked for its role.
+func (s *Store) identify(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := s.client.Options().Credentials.Retrieve(ctx); err != nil {
+		err = fmt.Errorf("there are no AWS credentials (environment, profile, role): %w", err)
+		if ctx.Err() != nil {
+			return ended(ctx, err)
+		}
+		return err
+	}
+	return nil
 }
 
 // ended is the context's error, with what an attempt said.
