@@ -116,12 +116,11 @@ func status(err error) int {
 	return answer.HTTPStatusCode()
 }
 
-// isRefusal reports whether the server said that it changed nothing. A request that
-// timed out there (408) or met another write (409) may be of either kind.
+// isRefusal reports whether the server said that it changed nothing. What timed out
+// somewhere (408) may have been done.
 func isRefusal(err error) bool {
 	code := status(err)
-	return code >= 300 && code < 500 && code != http.StatusRequestTimeout && !isConflict(err) ||
-		code == http.StatusNotImplemented
+	return code >= 300 && code < 500 && code != http.StatusRequestTimeout || code == http.StatusNotImplemented
 }
 
 // withTrace calls connected when there is a connection for a request: before

@@ -26,10 +26,10 @@ type sender struct {
 func newSender(body objects.Body) *sender { return &sender{body: body} }
 
 func (s *sender) Read(p []byte) (int, error) {
-	n := int(min(int64(len(p)), s.body.Size-s.at))
-	if n == 0 {
+	if s.at == s.body.Size {
 		return 0, io.EOF
 	}
+	n := int(min(int64(len(p)), s.body.Size-s.at))
 	if got, err := s.body.Data.ReadAt(p[:n], s.at); got < n {
 		return 0, s.fail(short(err))
 	}

@@ -97,6 +97,21 @@ func TestGetFromOddServers(t *testing.T) {
 	}
 }
 
+// TestGetOfNothing: AWS refuses any range of an object of 0 bytes.
+func TestGetOfNothing(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t)
+	ok(t, put(s, "a", ""))
+	f.act(func(w http.ResponseWriter, r *http.Request, n int) bool {
+		return r.Header.Get("Range") != "" && answering(416, "InvalidRange")(w, r, n)
+	})
+	for _, c := range []struct{ off, n int64 }{{0, -1}, {0, 0}, {0, 1}, {7, -1}, {7, 0}} {
+		if got, err := text(s, "a", c.off, c.n); got != "" || err != nil {
+			t.Errorf("Get from %d on of %d is %q, %v", c.off, c.n, got, err)
+		}
+	}
+}
+
 // TestGetTriedAgain: what passes is not seen by the caller.
 func TestGetTriedAgain(t *testing.T) {
 	for name, fail := range map[string]func(http.ResponseWriter){

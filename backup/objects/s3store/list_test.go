@@ -113,6 +113,18 @@ func TestDeleteAnswers(t *testing.T) {
 	}
 }
 
+// TestDeleteThatIsForbiddenLater may have happened before.
+func TestDeleteThatIsForbiddenLater(t *testing.T) {
+	f := newFake(t)
+	f.act(func(w http.ResponseWriter, r *http.Request, n int) bool {
+		if n == 1 {
+			return answering(500, "InternalError")(w, r, n)
+		}
+		return answering(403, "AccessDenied")(w, r, n)
+	})
+	is(t, f.open(t).Delete(background, "a"), objects.ErrUnknown)
+}
+
 // TestProbe refuses by name the servers that would let two writers win, and does
 // not call one unfit for a network that fails.
 func TestProbe(t *testing.T) {
