@@ -192,6 +192,7 @@ func (w *world) holds(dir string, got *restore.Restored) {
 }
 
 func TestRestoreToEveryLSN(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1)
 	w.history()
 	for lsn := range w.states {
@@ -213,6 +214,7 @@ func TestRestoreToEveryLSN(t *testing.T) {
 }
 
 func TestRestoreToTime(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 2)
 	w.history()
 	for lsn, s := range w.states {
@@ -232,6 +234,7 @@ func TestRestoreToTime(t *testing.T) {
 // Each object of the archive gone, one at a time: whatever is restored is right, and
 // what needs it is refused.
 func TestRestoreWithout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	w.history()
 	var keys []string
@@ -270,6 +273,7 @@ var impatient = ship.Retry{Tries: 2, Sleep: func(ctx context.Context, _ time.Dur
 // The archive's store is out of reach from each call on: the restore fails as a
 // whole, and the next one succeeds.
 func TestRestoreCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4)
 	w.history()
 	counted := objectstest.Count(w.store)
@@ -320,6 +324,7 @@ func names(t testing.TB, dir, prefix string) (list []string) {
 
 // What a killed restore left is thrown away, and what lives is left alone.
 func TestRestoreIntoWhatIsThere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 5)
 	w.history()
 	parent := t.TempDir()
@@ -355,6 +360,7 @@ func TestRestoreIntoWhatIsThere(t *testing.T) {
 
 // Reading all that a restore needs makes nothing, and finds out what is missing.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 6)
 	w.history()
 	parent := t.TempDir()

@@ -158,6 +158,7 @@ func (w *world) same(dir string, m *snapshot.Manifest) {
 }
 
 func TestTakeAndLoad(t *testing.T) {
+	t.Parallel()
 	id, err := age.GenerateX25519Identity()
 	must(t, err)
 	for seed, seal := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: []age.Recipient{id.Recipient()}}} {
@@ -188,6 +189,7 @@ func TestTakeAndLoad(t *testing.T) {
 
 // What is there already is not put again, and not by another history.
 func TestTaken(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 9)
 	w.live(20)
 	m := w.take(wal.Position{}, archive.SealOptions{})
@@ -220,6 +222,7 @@ func (w *world) objects() map[string]int64 {
 
 // Each object of a snapshot flipped, cut, gone, or another's: it is never loaded.
 func TestDamage(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 3)
 	w.live(60)
 	w.live(20)
@@ -267,6 +270,7 @@ func (w *world) bytes(key string) []byte {
 // A store that was loaded follows the one that it was taken from, entry by entry,
 // to the same states; and is a writer when it is promoted.
 func TestFollowFromSnapshot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4)
 	w.live(80)
 	base := w.take(wal.Position{}, archive.SealOptions{})
@@ -328,6 +332,7 @@ func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 // The archive's store is out of reach from each call on, or loses one call or its
 // answer: there is a whole snapshot or none, and the next attempt makes it.
 func TestTakeCutOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 6)
 	w.live(60)
 	must(t, w.m.Checkpoint(ctx))
