@@ -154,10 +154,8 @@ func (w *world) snapshot(whole bool) {
 	if n := len(w.snaps); n > 0 && !whole {
 		base = w.snaps[n-1]
 	}
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	m, err := w.m.Backup(ctx, w.store, snapshot.Options{Base: base, PartBytes: 64 << 10})
 	must(w.t, err)
-	m, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{Base: base, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10})
-	must(w.t, errors.Join(err, v.Close()))
 	w.snaps = append(w.snaps, m.Position)
 }
 
@@ -382,5 +380,39 @@ func TestDryRun(t *testing.T) {
 	must(t, w.store.Delete(ctx, last))
 	if _, err := dry(); !errors.Is(err, restore.ErrRefused) {
 		t.Errorf("without the newest entries: %v", err)
+	}
+}
+
+// What became of a request is known to the store that was restored, and it is not
+// carried out again.
+func TestRestoredRequests(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 7)
+	w.live(5)
+	o := txn.TxOptions{Actor: w.m.NewActor(), Seq: 3}
+	before, err := w.m.UpdateWith(ctx, o, w.change)
+	must(t, err)
+	w.note()
+	w.live(5)
+	w.ship()
+	w.snapshot(true)
+	o2 := txn.TxOptions{Actor: o.Actor, Seq: 4}
+	behind, err := w.m.UpdateWith(ctx, o2, w.change)
+	must(t, err)
+	w.note()
+	w.ship()
+	dir, _, err := w.restore(restore.Target{}, restore.Options{})
+	must(t, err)
+	m, _, err := txn.Open(dir, txn.Options{})
+	must(t, err)
+	defer m.Close()
+	for seq, want := range map[uint64]txn.Commit{3: before, 4: behind} {
+		got, err := m.UpdateWith(ctx, txn.TxOptions{Actor: o.Actor, Seq: seq}, func(*txn.Tx) error {
+			t.Errorf("request %d is carried out again", seq)
+			return nil
+		})
+		if err != nil || !got.Repeated || got.Position != want.Position {
+			t.Errorf("request %d: %+v, %v, want %+v", seq, got, err, want)
+		}
 	}
 }
