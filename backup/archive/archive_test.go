@@ -119,7 +119,7 @@ func TestStarts(t *testing.T) {
 // notes are the keys whose objects EncodeNote makes.
 func notes() (n []archive.Key) {
 	for _, k := range keys() {
-		if k.Kind == archive.KindFloor || k.Kind == archive.KindMark {
+		if k.Kind == archive.KindFloor || k.Kind == archive.KindMark || k.Kind == archive.KindTrim {
 			n = append(n, k)
 		}
 	}
@@ -217,6 +217,7 @@ func keys() []archive.Key {
 		{Kind: archive.KindPin, ID: id, Expires: 9_999_999_999_999},
 		{Kind: archive.KindMark, Log: timeline, First: 9},
 		{Kind: archive.KindMark, Log: timeline, First: math.MaxUint64},
+		{Kind: archive.KindTrim, Log: timeline, First: 10},
 	}
 }
 

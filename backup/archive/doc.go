@@ -29,12 +29,14 @@
 //     directory cannot fork the archive. The head is found by probing.
 //  3. "Exists" means: compare timeline and hashes. The same is done; anything
 //     else is divergence, and stops.
-//  4. "pack" holds exactly the entries First to Last, of several appends; these
-//     are deleted once it is there, and a floor above them.
-//  5. "floor" is put before the first deletion below it, and looked for after every
-//     append: a writer that stalled cannot bring an old LSN back. An append whose
-//     first LSN is below is not to be put, and is deleted by who did. The highest
-//     counts; it is never above the next LSN.
+//  4. "pack" holds exactly the entries First to Last, of several appends or packs;
+//     these are deleted once it is there, appends once a floor is above them, too.
+//  5. "floor" is put before the first deletion of appends below it, and looked for
+//     after every append: a writer that stalled cannot bring an old LSN back. An
+//     append whose first LSN is below is not to be put, and is deleted by who did.
+//     The highest counts; it is never above the next LSN. That entries are gone,
+//     in packs too, is for "trim" to say, put before as well: otherwise a pack that was
+//     lost could not be told from one that was deleted.
 //  6. What is referred to is put before what refers to it: a snapshot's parts,
 //     each attempt's under a UUID of its own, before its manifest, which names
 //     them; blobs before the entry that names them. What nothing refers to is

@@ -17,7 +17,8 @@ import (
 //	logs/<timeline>/start                     what the log continues
 //	logs/<timeline>/append/<first lsn>        whole entries, from that LSN on
 //	logs/<timeline>/pack/<first>-<last>       the entries from one LSN to another
-//	logs/<timeline>/floor/<lsn>               entries below it may be gone
+//	logs/<timeline>/floor/<lsn>               appends below it may be gone
+//	logs/<timeline>/trim/<lsn>                entries below it may be gone
 //	logs/<timeline>/mark/<lsn>                entries up to it were put
 //	logs/<timeline>/snap/<lsn>/manifest       a snapshot at that LSN
 //	logs/<timeline>/snap/<lsn>/part/<uuid>-<number of 6 digits>
@@ -31,7 +32,7 @@ import (
 //  2. LSNs are not 0 and fit 64 bits, and a pack's first is not above its last;
 //  3. no UUID is all zeros.
 //
-// The bytes of FORMAT, start, floor and mark are below; append, pack, snapshots
+// The bytes of FORMAT, start, floor, trim and mark are below; append, pack, snapshots
 // and blobs are sealed objects (seal_format.go). Those of pins are for whoever puts
 // them.
 //
@@ -60,12 +61,12 @@ import (
 //	    96   32 hash of the parent's entry at that LSN
 //	   128    4 CRC32C of the bytes before
 //
-// floor and mark are
+// floor, trim and mark are
 //
 //	offset size field
 //	     0    4 magic "QALN"
 //	     4    1 version: 1
-//	     5    1 1 floor, 2 mark
+//	     5    1 1 floor, 2 mark, 3 trim
 //	     6    2 zero
 //	     8   16 timeline: the key's
 //	    24    8 LSN: the key's
@@ -80,7 +81,7 @@ import (
 //  4. the first LSN is 1 exactly when the hash before it is zero;
 //  5. parent timeline, LSN and hash are all zero or none is, and the
 //     parent is not the timeline itself;
-//  6. a floor or mark has its key's bytes, of which there are no others.
+//  6. a floor, trim or mark has its key's bytes, of which there are no others.
 //
 // Another version is refused with wal.ErrVersion, whatever follows it. What is
 // added to version 1 is added as new kinds of keys, which a reader of this
@@ -187,25 +188,25 @@ func (s Start) invalid() string {
 	return ""
 }
 
-// EncodeNote is the bytes of a floor or mark, which say no more than its key: so one
+// notes are the kinds of keys that EncodeNote has bytes for.
+var notes = map[Kind]byte{KindFloor: 1, KindMark: 2, KindTrim: 3}
+
+// EncodeNote is the bytes of a floor, trim or mark, which say no more than its key: so one
 // under a key that is not its own is found.
 func EncodeNote(k Key) []byte {
 	b := begin(noteMagic, noteBytes)
-	b[5] = 1
-	if k.Kind == KindMark {
-		b[5] = 2
-	}
+	b[5] = notes[k.Kind]
 	copy(b[8:], k.Log[:])
 	le.PutUint64(b[24:], uint64(k.First))
 	return finish(b)
 }
 
-// CheckNote returns nil if b is the floor or mark of that key.
+// CheckNote returns nil if b is the floor, trim or mark of that key.
 func CheckNote(k Key, b []byte) error {
 	switch {
 	case len(b) > 4 && string(b[:4]) == noteMagic && b[4] != version:
 		return tooNew(k.String(), fmt.Sprintf("version %d, this program knows %d", b[4], version))
-	case k.Kind != KindFloor && k.Kind != KindMark, string(b) != string(EncodeNote(k)):
+	case notes[k.Kind] == 0, string(b) != string(EncodeNote(k)):
 		return corrupt(k.String(), "it does not have the bytes that belong to its key")
 	}
 	return nil

@@ -31,6 +31,7 @@ const (
 	KindBlob
 	KindPin
 	KindMark
+	KindTrim
 )
 
 // FormatKey is the key of FORMAT.
@@ -55,8 +56,8 @@ const (
 // Key is a key of an archive in its parts. Fields that its kind does not have are zero.
 type Key struct {
 	Kind    Kind
-	Log     wal.TimelineID // start, append, pack, floor, manifest, part, mark
-	First   wal.LSN        // append, pack; floor, manifest, part and mark: the LSN
+	Log     wal.TimelineID // start, append, pack, floor, manifest, part, mark, trim
+	First   wal.LSN        // append, pack; others of a log but start: the LSN
 	Last    wal.LSN        // pack
 	ID      uuid.UUID      // part: of the attempt; blob, pin
 	Number  uint32         // part, from 0
@@ -67,9 +68,9 @@ type Key struct {
 func LogPrefix(log wal.TimelineID) string { return LogsPrefix + log.String() + "/" }
 
 // KindPrefix begins the keys of one kind of a log: KindAppend, KindPack,
-// KindFloor or KindMark. KindManifest and KindPart have one prefix, that of all snapshots.
+// KindFloor, KindMark or KindTrim. KindManifest and KindPart have one prefix, that of all snapshots.
 func KindPrefix(log wal.TimelineID, kind Kind) string {
-	dirs := map[Kind]string{KindAppend: "append/", KindPack: "pack/", KindFloor: "floor/", KindMark: "mark/", KindManifest: "snap/", KindPart: "snap/"}
+	dirs := map[Kind]string{KindAppend: "append/", KindPack: "pack/", KindFloor: "floor/", KindMark: "mark/", KindTrim: "trim/", KindManifest: "snap/", KindPart: "snap/"}
 	return LogPrefix(log) + dirs[kind]
 }
 
@@ -80,7 +81,7 @@ func (k Key) String() string {
 		return FormatKey
 	case KindStart:
 		return LogPrefix(k.Log) + "start"
-	case KindAppend, KindFloor, KindMark:
+	case KindAppend, KindFloor, KindMark, KindTrim:
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First)
 	case KindPack:
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First) + "-" + lsn(k.Last)
@@ -101,11 +102,11 @@ func lsn(n wal.LSN) string { return fmt.Sprintf("%0*d", lsnDigits, uint64(n)) }
 // Check returns nil if the key is valid, otherwise an ErrKey that says why it
 // is not.
 func (k Key) Check() error {
-	hasLog := k.Kind >= KindStart && k.Kind <= KindPart || k.Kind == KindMark
+	hasLog := k.Kind >= KindStart && k.Kind <= KindPart || k.Kind == KindMark || k.Kind == KindTrim
 	hasLSN := hasLog && k.Kind != KindStart
 	hasID := k.Kind >= KindPart && k.Kind <= KindPin
 	switch {
-	case k.Kind < KindFormat || k.Kind > KindMark:
+	case k.Kind < KindFormat || k.Kind > KindTrim:
 		return fmt.Errorf("archive: %w: kind %d", ErrKey, k.Kind)
 	case hasLog != (k.Log != wal.TimelineID{}), hasLSN != (k.First != 0), hasID != (k.ID != uuid.Nil):
 		return fmt.Errorf("archive: %w: log, LSN or UUID of %q", ErrKey, k)
@@ -163,6 +164,8 @@ func parseLog(s string) Key {
 		return Key{Kind: KindFloor, First: parseLSN(name)}
 	case "mark":
 		return Key{Kind: KindMark, First: parseLSN(name)}
+	case "trim":
+		return Key{Kind: KindTrim, First: parseLSN(name)}
 	case "pack":
 		first, last, _ := strings.Cut(name, "-")
 		return Key{Kind: KindPack, First: parseLSN(first), Last: parseLSN(last)}

@@ -131,8 +131,21 @@ func (h History) before(timeline wal.TimelineID) (wal.Position, bool) {
 	return wal.Position{}, false
 }
 
+// relists is how often a list is made anew of which an object was gone: packed,
+// since it was made.
+const relists = 20
+
 // head finds the last entry of a log in the archive, by listing it.
-func (p *place) head(ctx context.Context, s archive.Start) (wal.Position, error) {
+func (p *place) head(ctx context.Context, s archive.Start) (at wal.Position, err error) {
+	for range relists {
+		if at, err = p.tryHead(ctx, s); !errors.Is(err, objects.ErrNotFound) {
+			break
+		}
+	}
+	return at, err
+}
+
+func (p *place) tryHead(ctx context.Context, s archive.Start) (wal.Position, error) {
 	at := before(s)
 	for _, kind := range []archive.Kind{archive.KindAppend, archive.KindPack} {
 		k, err := p.highest(ctx, s.Timeline, kind)
@@ -158,11 +171,8 @@ func (p *place) head(ctx context.Context, s archive.Start) (wal.Position, error)
 func (a *Archiver) resume(ctx context.Context) error {
 	for i := len(a.history) - 1; i >= 0; i-- {
 		end := a.history[i]
-		s, err := a.place.start(ctx, end.Timeline)
+		s, err := a.startOf(ctx, end.Timeline)
 		if errors.Is(err, objects.ErrNotFound) {
-			if err := a.noOrphans(ctx, end.Timeline); err != nil {
-				return err
-			}
 			continue
 		}
 		if err != nil {
@@ -208,13 +218,22 @@ func (h History) has(timeline wal.TimelineID) bool {
 	return slices.ContainsFunc(h, func(p wal.Position) bool { return p.Timeline == timeline })
 }
 
-// noOrphans refuses a log whose start is gone.
-func (a *Archiver) noOrphans(ctx context.Context, log wal.TimelineID) error {
-	k, err := a.place.highest(ctx, log, archive.KindAppend)
-	if err == nil && k.First != 0 {
-		err = corrupt(archive.Key{Kind: archive.KindStart, Log: log}, "it is missing, though there is "+k.String()+"; nothing was put: restore it from a copy, or archive to an empty place")
+// startOf reads where a log begins: objects.ErrNotFound when there is no such log,
+// wal.ErrCorrupt when there is, and its start is gone.
+func (a *Archiver) startOf(ctx context.Context, log wal.TimelineID) (archive.Start, error) {
+	s, err := a.place.start(ctx, log)
+	if !errors.Is(err, objects.ErrNotFound) {
+		return s, err
 	}
-	return err
+	k, e := a.place.highest(ctx, log, archive.KindAppend)
+	if e != nil || k.First == 0 {
+		return s, errors.Join(err, e)
+	}
+	// Another archiver may have begun meanwhile.
+	if s, err = a.place.start(ctx, log); errors.Is(err, objects.ErrNotFound) {
+		err = corrupt(startKey(log), "it is missing, though there is "+k.String()+"; nothing was put: restore it from a copy, or archive to an empty place")
+	}
+	return s, err
 }
 
 // goOn compares the archive's head with where the store's timeline ends.
@@ -269,7 +288,7 @@ func (a *Archiver) confirm(ctx context.Context, pos wal.Position) error {
 	}
 	for item, err := range r.log(ctx, l, pos.LSN, pos.LSN, wal.Hash{}) {
 		switch {
-		case errors.Is(err, archive.ErrLocked), errors.Is(err, ErrGap) && pos.LSN < l.Floor:
+		case errors.Is(err, archive.ErrLocked), errors.Is(err, ErrGap) && pos.LSN < l.Trim:
 			return nil
 		case err != nil:
 			return err

@@ -1,5 +1,6 @@
 // Package ship is the log side of an archive: the Archiver, which ships entries
-// as they become durable, the Reader, which returns them, and Verify.
+// as they become durable, Pack, which merges what was shipped into fewer objects, the
+// Reader, which returns it, and Verify.
 //
 // # Use
 //
@@ -13,6 +14,7 @@
 //		err = follower.Apply(ctx, item.Entry, item.Images)
 //	}
 //	report, err := ship.Verify(ctx, store, ship.ReadOptions{})
+//	packed, err := ship.Pack(ctx, store, timeline, ship.PackOptions{})  // now and then, beside all that
 //
 // # The archiver
 //
@@ -29,6 +31,8 @@
 //	                                              other hashes: DivergedError
 //	awaiting  the stream is read, not shipped     at the position, same hash: gathering
 //	                                              the store does not go that far: AheadError
+//	below     an append put lies below a floor    taken back; in a pack: awaiting the archive's end
+//	                                              in none: StalledError
 //	begin     the stream begins a timeline        flush, mark the old log, put the new log's start
 //	stopped   Run has returned                    Open anew
 //
@@ -38,8 +42,8 @@
 // finds out by listing where it ends, and goes on.
 //
 // What stops it changes nothing: GapError (the stream leaves entries out),
-// DivergedError, AheadError, StalledError (it put what was below a floor, and took it
-// back), archive.ErrImage (an image is no longer what the entry says), settled answers of the
+// DivergedError, AheadError, StalledError (it put what was below a floor, took it
+// back, and found no pack that has it), archive.ErrImage (an image is no longer what the entry says), settled answers of the
 // object store (objects.ErrForeign, ErrFailed), damage of the archive. All other errors of
 // the object store are tried again, with a wait that doubles up to Retry.Most, half
 // of it left to chance, until the context ends or Retry.Tries are used up.
@@ -54,6 +58,8 @@
 //   - A Reader yields entries in order without a gap, each verified, or an error
 //     that names what is missing or damaged. An end is the end only if no mark
 //     says otherwise.
+//   - Packing loses nothing at any moment, whoever packs, ships or reads at the same
+//     time, and wherever it is cut off.
 //   - Where several objects have an entry, a damaged one does not keep it from
 //     being read.
 //   - Verify reads every object once, those that overlap perhaps twice, and names by key
@@ -73,14 +79,18 @@
 //	Options.InlineBytes  8 MiB   payload beside its entry; larger ones go to blobs
 //	Options.BlobBytes    16 MiB
 //	Options.MarkEvery    64      appends
+//	PackOptions.MaxBytes 32 MiB  of frames in a pack, at most 256 MiB
+//	MinAppends, MinPacks 256, 16 objects that make a pack
 //	Retry                100 ms to 30 s between tries, 2 min a try
 //
 // Memory of an Archiver: about four times MaxBytes and InlineBytes together, or
 // four times BlobBytes. Of a Reader: what archive.Entries takes, and 16 bytes an
-// object of the log; of Verify about 200 bytes an object.
+// object of the log; of Verify about 200 bytes an object; of Pack four times its
+// MaxBytes.
 //
 // # Not there
 //
 // Pins are not looked into. Objects of snapshots are verified as sealed objects
-// only.
+// only. What is packed or deleted while Verify runs may be reported as missing. Nothing
+// here trims a log, or deletes leftovers but those of packing.
 package ship

@@ -43,7 +43,9 @@ func (a *Archiver) appended(ctx context.Context, key archive.Key, last wal.Posit
 		return err
 	}
 	if key.First < floor.First {
-		return &StalledError{Timeline: key.Log, First: key.First, Floor: floor.First, Left: a.place.delete(ctx, key)}
+		if err := a.takeBack(ctx, key, floor.First, last); err != nil {
+			return err
+		}
 	}
 	a.batch.drop(a.batch.len())
 	a.gauge.shipped(last)
@@ -51,6 +53,57 @@ func (a *Archiver) appended(ctx context.Context, key archive.Key, last wal.Posit
 		return a.mark(ctx)
 	}
 	return nil
+}
+
+// takeBack deletes an append that was put below a floor. That is an error unless
+// a pack has its entries: the append was packed in the moment since it was put, or
+// this archiver was slow and another one has shipped them. Then it goes on where the
+// archive ends.
+func (a *Archiver) takeBack(ctx context.Context, key archive.Key, floor wal.LSN, last wal.Position) error {
+	stalled := &StalledError{Timeline: key.Log, First: key.First, Floor: floor, Left: a.place.delete(ctx, key)}
+	if stalled.Left != nil {
+		return stalled
+	}
+	if is, err := a.isPacked(ctx, last); !is || err != nil {
+		return errors.Join(stalled, err)
+	}
+	s, err := a.place.start(ctx, key.Log)
+	if err != nil {
+		return err
+	}
+	head, err := a.place.head(ctx, s)
+	if err == nil && head.LSN > last.LSN {
+		a.await = &awaited{pos: head, key: key}
+	}
+	return err
+}
+
+// isPacked reports whether the packs of a log have an entry: another one in its
+// place is an error.
+func (a *Archiver) isPacked(ctx context.Context, pos wal.Position) (bool, error) {
+	r := Reader{place: a.place, ids: a.o.Identities}
+	l, err := r.Log(ctx, pos.Timeline)
+	if err != nil {
+		return false, err
+	}
+	l.appends = nil
+	for _, key := range l.with(pos.LSN) { // its header may say, without a key
+		h, err := a.place.header(ctx, key)
+		if err == nil && h.Position() == pos {
+			return true, nil
+		}
+	}
+	for item, err := range r.log(ctx, l, pos.LSN, pos.LSN, wal.Hash{}) {
+		switch {
+		case errors.Is(err, ErrGap), errors.Is(err, archive.ErrLocked):
+			return false, nil
+		case err != nil:
+			return false, err
+		case item.Hash != pos.Hash:
+			return false, &DivergedError{Key: archive.LogPrefix(pos.Timeline), Store: pos, Archive: item.Position()}
+		}
+	}
+	return true, nil
 }
 
 // mark says that the log goes up to where it does: nothing, when nothing was

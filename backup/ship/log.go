@@ -59,7 +59,8 @@ func (r *Reader) Logs(ctx context.Context) (logs []wal.TimelineID, err error) {
 // Log is what the keys of a log say of it.
 type Log struct {
 	Start archive.Start
-	Floor wal.LSN // entries below may be gone
+	Floor wal.LSN // appends below may be gone
+	Trim  wal.LSN // entries below may be gone
 	Mark  wal.LSN // the log went up to here at least
 
 	appends []wal.LSN // ascending
@@ -73,7 +74,7 @@ type span struct{ first, last wal.LSN }
 // its start is gone or damaged. Memory: 16 bytes an object.
 func (r *Reader) Log(ctx context.Context, timeline wal.TimelineID) (*Log, error) {
 	l := new(Log)
-	for _, kind := range []archive.Kind{archive.KindFloor, archive.KindMark, archive.KindAppend, archive.KindPack} {
+	for _, kind := range []archive.Kind{archive.KindFloor, archive.KindTrim, archive.KindMark, archive.KindAppend, archive.KindPack} {
 		var found []span
 		err := r.place.each(ctx, archive.KindPrefix(timeline, kind), func() { found = nil }, func(k archive.Key, _ int64) {
 			if k.Kind == kind {
@@ -96,17 +97,23 @@ func (r *Reader) Log(ctx context.Context, timeline wal.TimelineID) (*Log, error)
 // note adds what was listed of one kind.
 func (l *Log) note(kind archive.Kind, found []span) {
 	slices.SortFunc(found, func(a, b span) int { return compare(a.first, b.first, a.last, b.last) })
-	switch {
-	case kind == archive.KindPack:
+	if len(found) == 0 {
+		return
+	}
+	highest := found[len(found)-1].first
+	switch kind {
+	case archive.KindPack:
 		l.packs = found
-	case kind == archive.KindAppend:
+	case archive.KindAppend:
 		for _, s := range found {
 			l.appends = append(l.appends, s.first)
 		}
-	case len(found) > 0 && kind == archive.KindFloor:
-		l.Floor = found[len(found)-1].first
-	case len(found) > 0:
-		l.Mark = found[len(found)-1].first
+	case archive.KindFloor:
+		l.Floor = highest
+	case archive.KindTrim:
+		l.Trim = highest
+	case archive.KindMark:
+		l.Mark = highest
 	}
 }
 

@@ -58,6 +58,7 @@ type walk struct {
 	before wal.Hash // of entry next-1; zero when it is not known
 	yield  func(*archive.Item, error) bool
 	tries  int // of reading entry next
+	gone   int // objects that were deleted since they were listed, before entry next
 }
 
 // errEnough: who asked for entries wants no more.
@@ -109,11 +110,18 @@ func (w *walk) join(s archive.Start) error {
 func (w *walk) segment(s segment, to wal.LSN) error {
 	for to == 0 || w.next <= to {
 		at := w.next
+		gone := w.gone
 		more, err := w.step(s.log, to)
 		if err != nil {
 			return err
 		}
 		if more {
+			continue
+		}
+		if w.gone > gone && w.gone <= relists { // packed meanwhile
+			if s.log, err = w.r.Log(w.ctx, s.log.Start.Timeline); err != nil {
+				return err
+			}
 			continue
 		}
 		missing := &GapError{Timeline: s.log.Start.Timeline, First: at, Last: max(to, s.log.Mark)}
@@ -137,9 +145,11 @@ func (w *walk) step(l *Log, to wal.LSN) (more bool, err error) {
 		err := w.object(key, to)
 		switch {
 		case err == nil && w.next > at:
+			w.gone = 0
 			return true, nil
 		case err == nil: // it ends before
-		case errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt): // gone since it was listed
+		case errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
+			w.gone++
 		case err == errEnough || w.ctx.Err() != nil:
 			return false, err
 		case w.next > at, !isSettled(err) && w.tries < w.r.place.retry.Tries:

@@ -75,21 +75,7 @@ func (s *real) history(context.Context) (ship.History, error) {
 // watch yields the store's entries up to one.
 func (s *real) watch(after, to wal.Position) (ship.Source, func()) {
 	return ship.Pull(background, func(ctx context.Context) iter.Seq2[ship.Entry, error] {
-		return func(yield func(ship.Entry, error) bool) {
-			for e, err := range s.Watch(ctx, txn.WatchOptions{After: after}) {
-				var images io.ReaderAt
-				if err == nil {
-					images, err = e.Images()
-				}
-				if err != nil {
-					yield(ship.Entry{}, err)
-					return
-				}
-				if !yield(ship.Entry{Entry: e.Entry, Images: images}, nil) || e.Position.LSN >= to.LSN {
-					return
-				}
-			}
-		}
+		return entries(ctx, s.Manager, after, to)
 	})
 }
 
@@ -117,12 +103,13 @@ func restore(t testing.TB, from objects.Store, timeline wal.TimelineID) *real {
 	f := openReal(t, txn.Options{Follower: true})
 	r, err := ship.OpenReader(background, from, ship.ReadOptions{})
 	ok(t, err)
+	var last txn.Applied
 	for item, err := range r.Entries(background, timeline, 1, 0) {
 		ok(t, err)
-		_, err = f.Apply(background, item.Entry, item.Images)
+		last, err = f.Apply(background, item.Entry, item.Images)
 		ok(t, err)
 	}
-	_, err = f.Wait(background, f.Stats().Head, txn.Ack{Applied: true})
+	_, err = f.Wait(background, last.Position, txn.Ack{Applied: true})
 	ok(t, err)
 	return f
 }

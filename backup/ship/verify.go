@@ -17,7 +17,8 @@ import (
 // Verify reads every object of an archive, and says what is wrong with it and what can be
 // read. With the identities, or where nothing is encrypted, every entry and image is
 // verified; else headers, chains and checksums of what is stored. What is within
-// snapshots is not looked at, but that each of their objects is whole.
+// snapshots is not looked at, but that each of their objects is whole. What is packed
+// or deleted meanwhile may be reported as missing.
 //
 // The error is that of a context that ended or a store that cannot be listed;
 // everything else is in the report. Memory: about 200 bytes an object.
@@ -54,6 +55,7 @@ type verified struct {
 	timeline wal.TimelineID
 	start    *archive.Start
 	floor    wal.LSN
+	trim     wal.LSN
 	mark     wal.LSN
 	objects  []archive.Header // that are whole
 }
@@ -152,7 +154,7 @@ func (v *verifier) object(l *verified, k archive.Key) {
 		}
 		l.start = &s
 		v.count(0)
-	case archive.KindFloor, archive.KindMark:
+	case archive.KindFloor, archive.KindTrim, archive.KindMark:
 		v.note(l, k)
 	case archive.KindAppend, archive.KindPack:
 		h, err := v.entries(k)
@@ -179,6 +181,8 @@ func (v *verifier) note(l *verified, k archive.Key) {
 		return
 	case k.Kind == archive.KindFloor:
 		l.floor = max(l.floor, k.First)
+	case k.Kind == archive.KindTrim:
+		l.trim = max(l.trim, k.First)
 	default:
 		l.mark = max(l.mark, k.First)
 	}

@@ -96,9 +96,9 @@ func keyOf(h *archive.Header) archive.Key {
 	return k
 }
 
-// gap reports the entries that are missing, unless they may be: below the floor.
+// gap reports the entries that are missing, unless they may be: where the log was trimmed.
 func (v *verifier) gap(l *verified, first, last wal.LSN) {
-	first = max(first, l.floor)
+	first = max(first, l.trim)
 	if first > last {
 		return
 	}
@@ -112,13 +112,15 @@ func (v *verifier) end(l *verified, next wal.LSN) {
 	switch {
 	case l.mark >= next:
 		v.gap(l, next, l.mark)
+		next = l.mark + 1
 	case l.mark+1 < next && len(l.objects) > 0:
 		key := archive.Key{Kind: archive.KindMark, Log: l.timeline, First: next - 1}
 		v.add(key, Unmarked, errors.New("ship: whether entries followed cannot be told"))
 	}
-	if l.floor > next {
-		key := archive.Key{Kind: archive.KindFloor, Log: l.timeline, First: l.floor}
-		v.add(key, Conflict, fmt.Errorf("ship: the floor is above the log, whose last entry is %d: %w", next-1, wal.ErrCorrupt))
+	for kind, at := range map[archive.Kind]wal.LSN{archive.KindFloor: l.floor, archive.KindTrim: l.trim} {
+		if at > next {
+			v.add(archive.Key{Kind: kind, Log: l.timeline, First: at}, Conflict, fmt.Errorf("ship: it is above the log, whose last entry is %d: %w", next-1, wal.ErrCorrupt))
+		}
 	}
 }
 
@@ -133,6 +135,9 @@ func (v *verifier) floors(l *verified) {
 			v.floor(l, h.First)
 		}
 		covered = max(covered, h.Last)
+		if h.First < l.floor && l.inPack(h.First, h.Last) {
+			v.add(keyOf(&h), Leftover, errors.New("ship: a pack has its entries, and a floor is above it"))
+		}
 	}
 	for _, h := range l.objects {
 		if h.Kind == archive.KindPack && h.Last > covered {
@@ -141,15 +146,22 @@ func (v *verifier) floors(l *verified) {
 	}
 }
 
-// floor reports that there is none of at least an LSN, below which appends are
-// gone, though a pack has their entries.
+// floor reports that there is none of at least an LSN, below which appends were
+// deleted, since a pack has their entries or the log was trimmed.
 func (v *verifier) floor(l *verified, at wal.LSN) {
-	inPack := slices.ContainsFunc(l.objects, func(h archive.Header) bool { return h.Kind == archive.KindPack && h.First < at && at <= h.Last+1 })
-	if l.floor >= at || !inPack {
+	gone := l.inPack(at-1, at-1) || at <= l.trim // and not lost
+	if l.floor >= at || !gone {
 		return
 	}
 	key := archive.Key{Kind: archive.KindFloor, Log: l.timeline, First: at}
 	v.add(key, Missing, errors.New("ship: appends were deleted below, and a writer that stalled could bring them back"))
+}
+
+// inPack reports whether a pack has entries first to last.
+func (l *verified) inPack(first, last wal.LSN) bool {
+	return slices.ContainsFunc(l.objects, func(h archive.Header) bool {
+		return h.Kind == archive.KindPack && h.First <= first && last <= h.Last
+	})
 }
 
 // joins compares where timelines were left with what their children say.
@@ -160,7 +172,7 @@ func (v *verifier) joins() {
 		}
 		p := l.start.Parent
 		parent := v.logs[p.Timeline]
-		if parent == nil || parent.start == nil || p.LSN < parent.start.First || p.LSN < parent.floor {
+		if parent == nil || parent.start == nil || p.LSN < parent.start.First || p.LSN < parent.trim {
 			continue // the archive began later, or lets go of it
 		}
 		v.join(l, parent)
