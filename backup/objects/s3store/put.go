@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -72,6 +74,33 @@ func (p *putting) attempt(ctx context.Context) error {
 		return because(objects.ErrChecksum, err)
 	}
 	p.maybe = p.maybe || data.maybeSent() && !isRefusal(err)
+	if isCut(err) {
+		return p.cutOff(ctx, err)
+	}
+	return err
+}
+
+// isCut reports whether the other side closed the connection.
+func isCut(err error) bool {
+	for _, cut := range []error{syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, cut) {
+			return true
+		}
+	}
+	return false
+}
+
+// cutOff looks whether there is an object, when the server has closed the
+// connection: one that refuses a large object may do so before all is sent, and
+// what it said is lost with that.
+func (p *putting) cutOff(ctx context.Context, why error) error {
+	was := p.maybe
+	p.maybe = true // so that taken looks whose it is
+	err := p.taken(ctx)
+	if err != nil && !errors.Is(err, objects.ErrExists) {
+		p.maybe = was
+		return why
+	}
 	return err
 }
 
