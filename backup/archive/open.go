@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -219,11 +220,14 @@ func (s *storedBytes) Read(p []byte) (int, error) {
 }
 
 // ReadAll reads the plain bytes of an object that may have at most limit of them:
-// more are wal.ErrTooLarge. All were verified. Memory follows what is there, not
-// what the header says.
+// more are wal.ErrTooLarge. All were verified. Beyond BlobBytes memory follows what
+// is there, not what the header says.
 func (o *Opened) ReadAll(limit int64) ([]byte, error) {
 	if o.Plain > limit {
 		return nil, fmt.Errorf("archive: %s has %d plain bytes, at most %d are expected: %w", o.name, o.Plain, limit, wal.ErrTooLarge)
 	}
-	return io.ReadAll(o)
+	var b bytes.Buffer
+	b.Grow(int(min(o.Plain, BlobBytes)) + bytes.MinRead) // which it wants free at the end
+	_, err := b.ReadFrom(o)
+	return b.Bytes(), err
 }

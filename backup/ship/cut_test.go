@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -86,7 +88,7 @@ func TestContextEnds(t *testing.T) {
 			select {
 			case err := <-done:
 				t.Fatalf("call %d: %v", n, err)
-			default:
+			case <-time.After(50 * time.Microsecond):
 			}
 		}
 		cancel()
@@ -229,3 +231,69 @@ func TestProcesses(t *testing.T) {
 	whole(t, s, made, ship.Leftover)
 	checkNoFork(t, s)
 }
+
+// stuck is a store whose answers, and the bytes of whose objects, do not come.
+type stuck struct {
+	objects.Store
+	get, read bool
+}
+
+func (s stuck) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+	if s.get {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	r, size, err := s.Store.Get(ctx, key, off, n)
+	if err == nil && s.read {
+		r = stuckReader{r, ctx}
+	}
+	return r, size, err
+}
+
+type stuckReader struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (r stuckReader) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, r.ctx.Err()
+}
+
+// TestStuckStore: a store that does not answer ends neither an archiver nor a
+// reader, nor does it hold them for ever.
+func TestStuckStore(t *testing.T) {
+	made, s := lived(3), memory(t)
+	shipped(t, s, made, small)
+	o := small
+	o.Retry.Call = time.Millisecond
+	for _, s := range []objects.Store{stuck{s, true, false}, stuck{s, false, true}} {
+		_, err := run(background, s, made, o)
+		is(t, err, context.DeadlineExceeded)
+	}
+	o.Retry.Call = 300 * time.Millisecond // enough for a store that answers
+	late := &switched{Store: s}
+	r, err := ship.OpenReader(background, late, ship.ReadOptions{Retry: o.Retry})
+	ok(t, err)
+	for _, store := range []objects.Store{stuck{s, true, false}, stuck{s, false, true}} {
+		late.Store = s
+		got := 0
+		for _, err := range r.Entries(background, made[5].Entry.Timeline, 1, 0) {
+			late.Store = store
+			if err != nil {
+				if got == 0 {
+					t.Error(err)
+				}
+				got = -1
+				break
+			}
+			got++
+		}
+		if got != -1 {
+			t.Errorf("%d entries were read", got)
+		}
+	}
+}
+
+// switched is a store that becomes another one.
+type switched struct{ objects.Store }

@@ -228,3 +228,42 @@ func TestEndIsMissed(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 }
+
+// TestTrimmed: a log whose first entries were let go of is sound, as long as it
+// says so; that it does not have them is a gap for who asks.
+func TestTrimmed(t *testing.T) {
+	made := lived(10)[:10]
+	s := memory(t)
+	shipped(t, s, made, small)
+	var first wal.LSN // that is kept
+	for _, k := range keysOf(t, s, archive.KindAppend) {
+		if k.First <= 6 {
+			first = k.First
+		}
+	}
+	notes := []archive.Key{{Kind: archive.KindFloor, Log: made[0].Entry.Timeline, First: first}, {Kind: archive.KindTrim, Log: made[0].Entry.Timeline, First: first}}
+	for _, k := range notes {
+		ok(t, s.Put(background, k.String(), objects.Bytes(archive.EncodeNote(k))))
+	}
+	for _, k := range keysOf(t, s, archive.KindAppend) {
+		if k.First < first {
+			ok(t, s.Delete(background, k.String()))
+		}
+	}
+	if r := verify(t, s); !r.Sound() || r.Ranges[0].First != first || r.Ranges[0].Last != 10 {
+		t.Fatalf("%+v", r)
+	}
+	shipped(t, s, made, small)
+	_, err := read(t, s, made, first-1, 0, ship.ReadOptions{})
+	var gap *ship.GapError
+	if !errors.As(err, &gap) || gap.Last != first-1 {
+		t.Fatal(err)
+	}
+	for _, k := range notes {
+		ok(t, s.Delete(background, k.String()))
+		if r := verify(t, s); r.Sound() {
+			t.Errorf("without %s: %v", k, r.Problems)
+		}
+		ok(t, s.Put(background, k.String(), objects.Bytes(archive.EncodeNote(k))))
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
@@ -102,6 +103,62 @@ func (p *place) part(ctx context.Context, key archive.Key, n int64) (b []byte, s
 		return errors.Join(err, r.Close())
 	})
 	return b, size, err
+}
+
+// get begins to read an object. Each of its reads has as long as a call.
+func (p *place) get(ctx context.Context, key archive.Key) (r io.ReadCloser, size int64, err error) {
+	err = p.call(ctx, func(context.Context) error {
+		s := &stream{limit: p.retry.Call}
+		ctx, cancel := context.WithCancelCause(ctx)
+		s.cancel = cancel
+		s.timer = time.AfterFunc(s.limit, func() { cancel(errSlow) })
+		s.body, size, err = p.store.Get(ctx, key.String(), 0, -1)
+		s.timer.Stop()
+		if err != nil {
+			err = because(ctx, err)
+			cancel(nil)
+			return err
+		}
+		s.ctx, r = ctx, s
+		return nil
+	})
+	return r, size, err
+}
+
+// stream is an object that is read.
+type stream struct {
+	body   io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer // that cancels; it runs during a read
+	limit  time.Duration
+}
+
+var errSlow = errors.New("the store of objects does not answer")
+
+// because says what ended the context of a call.
+func because(ctx context.Context, err error) error {
+	if context.Cause(ctx) == errSlow {
+		return fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return err
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	s.timer.Reset(s.limit)
+	n, err := s.body.Read(p)
+	s.timer.Stop()
+	if err != nil && err != io.EOF {
+		err = because(s.ctx, err)
+	}
+	return n, err
+}
+
+func (s *stream) Close() error {
+	s.timer.Stop()
+	err := s.body.Close()
+	s.cancel(nil)
+	return err
 }
 
 // header reads what a sealed object says of itself.

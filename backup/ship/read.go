@@ -210,14 +210,7 @@ func (w *walk) item(key archive.Key, item *archive.Item) error {
 
 // open opens a sealed object and closes it after use.
 func (r *Reader) open(ctx context.Context, key archive.Key, use func(o *archive.Opened) error) (err error) {
-	var body io.ReadCloser
-	var size int64
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err = r.place.call(ctx, func(context.Context) (err error) {
-		body, size, err = r.place.store.Get(ctx, key.String(), 0, -1)
-		return err
-	})
+	body, size, err := r.place.get(ctx, key)
 	if err != nil {
 		return err
 	}
