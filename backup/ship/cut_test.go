@@ -271,7 +271,7 @@ func TestStuckStore(t *testing.T) {
 		_, err := run(background, s, made, o)
 		is(t, err, context.DeadlineExceeded)
 	}
-	o.Retry.Call = 300 * time.Millisecond // enough for a store that answers
+	o.Retry.Call, o.Retry.Tries = 300*time.Millisecond, 2 // enough for a store that answers
 	late := &switched{Store: s}
 	r, err := ship.OpenReader(background, late, ship.ReadOptions{Retry: o.Retry})
 	ok(t, err)

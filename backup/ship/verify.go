@@ -45,7 +45,7 @@ type verifier struct {
 	*Reader
 	ctx    context.Context
 	report *Report
-	keys   []archive.Key
+	keys   []archive.Key // of no log
 	logs   map[wal.TimelineID]*verified
 	refs   map[uuid.UUID]bool // blobs that objects name; true once they were read
 }
@@ -53,6 +53,7 @@ type verifier struct {
 // verified is a log under verification.
 type verified struct {
 	timeline wal.TimelineID
+	keys     []archive.Key
 	start    *archive.Start
 	floor    wal.LSN
 	trim     wal.LSN
@@ -89,9 +90,11 @@ func (v *verifier) fail(key archive.Key, err error) {
 // list takes down all keys.
 func (v *verifier) list() error {
 	foreign := map[string]error{}
-	err := v.place.each(v.ctx, "", func() { v.keys = nil; clear(foreign) }, func(k archive.Key, _ int64) {
-		v.keys = append(v.keys, k)
-	}, func(key string, err error) {
+	again := func() {
+		v.keys, v.logs = nil, map[wal.TimelineID]*verified{}
+		clear(foreign)
+	}
+	err := v.place.each(v.ctx, "", again, v.take, func(key string, err error) {
 		if len(foreign) <= maxProblems {
 			foreign[key] = err
 		}
@@ -102,13 +105,21 @@ func (v *verifier) list() error {
 	for key, err := range foreign {
 		v.addText(key, Foreign, err)
 	}
-	v.logs = map[wal.TimelineID]*verified{}
-	for _, k := range v.keys {
-		if k.Log != (wal.TimelineID{}) && v.logs[k.Log] == nil {
-			v.logs[k.Log] = &verified{timeline: k.Log}
-		}
-	}
 	return nil
+}
+
+// take takes down a key.
+func (v *verifier) take(k archive.Key, _ int64) {
+	if k.Log == (wal.TimelineID{}) {
+		v.keys = append(v.keys, k)
+		return
+	}
+	l := v.logs[k.Log]
+	if l == nil {
+		l = &verified{timeline: k.Log}
+		v.logs[k.Log] = l
+	}
+	l.keys = append(l.keys, k)
 }
 
 func (v *verifier) format() {
@@ -128,8 +139,8 @@ func (v *verifier) count(bytes int64) {
 
 // log verifies the objects of a log, then what they are together.
 func (v *verifier) log(l *verified) {
-	for _, k := range v.keys {
-		if k.Log == l.timeline && v.ctx.Err() == nil {
+	for _, k := range l.keys {
+		if v.ctx.Err() == nil {
 			v.object(l, k)
 		}
 	}
