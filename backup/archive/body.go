@@ -12,28 +12,46 @@ import (
 
 // layout says where in the payload the runs of a body lie.
 type layout struct {
-	runs   []Run
-	starts []uint64 // of the runs, in the payload
-	size   uint64   // of the payload
+	runs     []Run
+	starts   []uint64 // of the runs, in the payload
+	byOffset []uint32 // the runs, ascending in the body
+	size     uint64   // of the payload
 }
 
 func layOut(runs []Run) layout {
-	l := layout{runs: runs, starts: make([]uint64, len(runs))}
+	l := layout{runs: runs, starts: make([]uint64, len(runs)), byOffset: make([]uint32, len(runs))}
 	for i, r := range runs {
-		l.starts[i] = l.size
+		l.starts[i], l.byOffset[i] = l.size, uint32(i)
 		l.size += r.Length
 	}
+	slices.SortFunc(l.byOffset, func(a, b uint32) int { return cmp.Compare(runs[a].Offset, runs[b].Offset) })
 	return l
+}
+
+// overlap reports whether two runs have bytes in common.
+func (l *layout) overlap() bool {
+	var end uint64
+	for _, i := range l.byOffset {
+		if l.runs[i].Offset < end {
+			return true
+		}
+		end = l.runs[i].Offset + l.runs[i].Length
+	}
+	return false
 }
 
 // find is where n bytes of the body from off on lie in the payload. They must
 // lie within one run.
 func (l *layout) find(off, n uint64) (at uint64, ok bool) {
-	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].Offset > off }) - 1
-	if i < 0 || off-l.runs[i].Offset > l.runs[i].Length || n > l.runs[i].Length-(off-l.runs[i].Offset) {
+	i := sort.Search(len(l.byOffset), func(i int) bool { return l.runs[l.byOffset[i]].Offset > off }) - 1
+	if i < 0 {
 		return 0, false
 	}
-	return l.starts[i] + off - l.runs[i].Offset, true
+	r, start := l.runs[l.byOffset[i]], l.starts[l.byOffset[i]]
+	if off-r.Offset > r.Length || n > r.Length-(off-r.Offset) {
+		return 0, false
+	}
+	return start + off - r.Offset, true
 }
 
 // read fills p with the payload from byte at on, out of the whole body.
@@ -57,31 +75,32 @@ func noEOF(err error) error {
 	return err
 }
 
-// named collects ranges of a body that an entry names, in any order.
-type named struct {
-	runs  []Run // ascending, maximal
-	fresh []Run // not yet among them
-}
-
-const freshRuns = 1 << 16
+// named collects the ranges of a body that an entry names: in the order of
+// naming, which is that in which they will be read, so that who reads a body that lies
+// in blobs needs each blob once.
+type named struct{ runs []Run }
 
 func (s *named) add(off, n uint64) error {
-	if last := len(s.fresh) - 1; last >= 0 && s.fresh[last].Offset+s.fresh[last].Length == off {
-		s.fresh[last].Length += n
+	last := len(s.runs) - 1
+	if last >= 0 && s.runs[last].Offset+s.runs[last].Length == off {
+		s.runs[last].Length += n
 		return nil
 	}
-	s.fresh = append(s.fresh, Run{off, n})
-	if len(s.fresh) < freshRuns {
-		return nil
+	if len(s.runs) == MaxRuns {
+		s.merge() // the order is given up
+		if len(s.runs) > MaxRuns/2 {
+			return fmt.Errorf("its body lies in more than %d pieces: %w", MaxRuns/2, wal.ErrTooLarge)
+		}
 	}
-	return s.fold()
+	s.runs = append(s.runs, Run{off, n})
+	return nil
 }
 
-// fold merges the fresh ranges.
-func (s *named) fold() error {
-	all := append(s.runs, s.fresh...)
+// merge makes one run of those that overlap or touch, and leaves them ascending.
+func (s *named) merge() {
+	all := s.runs
 	slices.SortFunc(all, func(a, b Run) int { return cmp.Compare(a.Offset, b.Offset) })
-	s.runs, s.fresh = all[:0], s.fresh[:0]
+	s.runs = all[:0]
 	for _, r := range all {
 		last := len(s.runs) - 1
 		if last < 0 || r.Offset > s.runs[last].Offset+s.runs[last].Length {
@@ -90,31 +109,36 @@ func (s *named) fold() error {
 		}
 		s.runs[last].Length = max(s.runs[last].Length, r.Offset+r.Length-s.runs[last].Offset)
 	}
-	if len(s.runs) > MaxRuns {
-		return fmt.Errorf("its body lies in more than %d pieces: %w", MaxRuns, wal.ErrTooLarge)
-	}
-	return nil
 }
 
-// runsOf is what an entry names of its body. Only chunks are read.
-func runsOf(e *wal.Entry, body io.ReaderAt) ([]Run, error) {
+// layOutOf lays out what an entry names of its body: first the index chunks,
+// then the images in the order of their rows. Where ranges overlap, or are too
+// many, all are in the order of the body. Only chunks are read.
+func layOutOf(e *wal.Entry, body io.ReaderAt) (layout, error) {
 	var s named
 	for i := range e.Sections {
 		for _, c := range e.Sections[i].Delta.Chunks {
 			if err := s.add(c.Offset, uint64(c.Length)); err != nil {
-				return nil, err
+				return layout{}, err
 			}
 		}
+	}
+	for i := range e.Sections {
 		for row, err := range e.Sections[i].EachRow(body) {
 			if err == nil {
 				err = s.add(row.Locator.Offset(), uint64(row.Locator.Length()))
 			}
 			if err != nil {
-				return nil, err
+				return layout{}, err
 			}
 		}
 	}
-	return s.runs, s.fold()
+	l := layOut(s.runs)
+	if l.overlap() {
+		s.merge()
+		l = layOut(s.runs)
+	}
+	return l, nil
 }
 
 // runBody is an entry's body made from its payload.

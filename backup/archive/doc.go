@@ -77,11 +77,12 @@
 // range of HeaderBytes tells which entries an object has, of which history, and
 // what is to be expected of its stored bytes. Blobs are named in the clear, too:
 // otherwise a missing one, or one that nothing needs any more, could not be told
-// without the key. Images lie in frames (frame_format.go) in the order of the body, and as
-// the entry locates them, so that the entry stays as it is, byte for byte; what the
-// entry does not name of the body stays behind. Bodies too large for memory go
-// to blobs. Reading a body in blobs in an order far from that of its bytes fetches
-// them again and again: two are kept.
+// without the key. The entry stays as it is, byte for byte, with its locators; a frame
+// (frame_format.go) says where what they name of the body lies, and the rest of the body
+// stays behind. Images lie in the order in which they will be read, not in that of
+// the body: of a large transaction that wrote at random each blob is then needed
+// once, and not once for each image. Only a body in more than MaxRuns pieces keeps
+// its own order.
 //
 // LSNs have 20 decimal digits, the most that a uint64 has, so that lists of any
 // tool show them in order and people read them as they are printed elsewhere.

@@ -81,7 +81,8 @@ func NewEntries(o *Opened, fetch Fetch) (*Entries, error) {
 // they lie in blobs, its images. io.EOF comes when the object was verified to its
 // end. Errors: wal.ErrCorrupt, wal.ErrVersion, those of whatever is read.
 //
-// Memory: MaxEntryBytes, InlineBytes and 40 bytes for each run.
+// Memory: MaxEntryBytes, InlineBytes and 28 bytes for each run; reading images in blobs
+// keeps three of these.
 func (r *Entries) Next() (*Item, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -165,12 +166,12 @@ func (r *Entries) body(item *Item, h frameHead) error {
 	if err != nil {
 		return r.cut(0, err)
 	}
-	for _, reason := range []string{checkRuns(runs, h.payload), checkBlobs(item.Blobs, h.payload), r.meet(item.Blobs)} {
+	body := &runBody{layout: layOut(runs)}
+	for _, reason := range []string{body.check(h.payload), checkBlobs(item.Blobs, h.payload), r.meet(item.Blobs)} {
 		if reason != "" {
 			return r.corrupt(reason)
 		}
 	}
-	body := &runBody{layout: layOut(runs)}
 	item.Images = body
 	if h.blobs > 0 {
 		body.payload = (&blobPayload{blobs: item.Blobs, fetch: r.fetch}).read
@@ -243,12 +244,13 @@ func OpenBlob(r BlobRef, src io.Reader, size int64, identities []age.Identity) (
 	return b, nil
 }
 
-// blobPayload reads a payload that lies in blobs. It keeps the last two it
-// fetched, since an image may lie in both.
+// blobPayload reads a payload that lies in blobs. It keeps the first one, where
+// the index is, and the last two others, since an image may lie in both.
 type blobPayload struct {
 	blobs []BlobRef
 	fetch Fetch
-	kept  [2]fetched
+	first fetched
+	kept  [2]fetched // the last used first
 }
 
 type fetched struct {
@@ -276,13 +278,16 @@ func (b *blobPayload) read(p []byte, at uint64) error {
 }
 
 func (b *blobPayload) get(ref BlobRef) ([]byte, error) {
-	if b.kept[1].id == ref.ID {
-		b.kept[0], b.kept[1] = b.kept[1], b.kept[0]
+	keep := &b.first
+	if ref.ID != b.blobs[0].ID {
+		if keep = &b.kept[0]; keep.id != ref.ID {
+			b.kept[0], b.kept[1] = b.kept[1], b.kept[0]
+		}
 	}
-	if b.kept[0].id == ref.ID {
-		return b.kept[0].bytes, nil
+	if keep.id == ref.ID {
+		return keep.bytes, nil
 	}
-	b.kept[1] = fetched{} // before another one takes memory
+	*keep = fetched{} // before another one takes memory
 	plain, err := b.fetch(ref)
 	if err != nil {
 		return nil, err
@@ -290,6 +295,6 @@ func (b *blobPayload) get(ref BlobRef) ([]byte, error) {
 	if !ref.Fits(plain) {
 		return nil, corrupt(Key{Kind: KindBlob, ID: ref.ID}.String(), "it is not the blob that the entry names")
 	}
-	b.kept[1], b.kept[0] = b.kept[0], fetched{ref.ID, plain}
+	*keep = fetched{ref.ID, plain}
 	return plain, nil
 }

@@ -42,14 +42,14 @@ func NewFrame(e *wal.Entry, images io.ReaderAt) (*Frame, error) {
 	if err != nil {
 		return nil, failed(e, err)
 	}
-	runs, err := runsOf(e, images)
+	body, err := layOutOf(e, images)
 	if err != nil && !errors.Is(err, wal.ErrTooLarge) {
 		err = fmt.Errorf("%w: %w", ErrImage, err)
 	}
 	if err != nil {
 		return nil, failed(e, err)
 	}
-	return &Frame{Entry: e, Hash: e.Hash(), bytes: b, body: layOut(runs), images: images}, nil
+	return &Frame{Entry: e, Hash: e.Hash(), bytes: b, body: body, images: images}, nil
 }
 
 func failed(e *wal.Entry, err error) error {

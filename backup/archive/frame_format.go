@@ -24,16 +24,17 @@ import (
 //	            payload, when there are no blobs
 //
 // The payload is what the entry's locators and index chunks name of its body: the
-// bytes of the runs, one after the other. When it is larger than InlineBytes it
-// lies in blobs, cut anywhere.
+// bytes of the runs, one after the other, in any order. A writer puts index chunks
+// first and images in the order of rows, in which they are read. When the payload is larger
+// than InlineBytes it lies in blobs, cut anywhere.
 //
 // A frame is valid if and only if
 //
 //  1. the entry is one of wal's that is no range entry, of at most MaxEntryBytes,
 //     and has the hash: so it is proven before the next entry, which names the
 //     hash too, was read;
-//  2. runs ascend, neither empty nor touching, at most MaxRuns of them, and end
-//     within wal.MaxBody; together they are as long as the payload;
+//  2. runs are not empty, do not overlap and end within wal.MaxBody, at most
+//     MaxRuns of them; together they are as long as the payload;
 //  3. a payload of up to InlineBytes lies behind, a larger one may lie in
 //     blobs only; each has 1 to BlobBytes bytes, all together those of the payload;
 //  4. every locator and index chunk lies within one run, every index chunk has its
@@ -151,18 +152,18 @@ func decodeBlob(b []byte) BlobRef {
 	return BlobRef{uuid.UUID(b[:16]), le.Uint64(b[16:]), [16]byte(b[24:40])}
 }
 
-// checkRuns holds runs to rule 2.
-func checkRuns(runs []Run, payload uint64) string {
-	var end, sum uint64
-	for i, r := range runs {
-		if i > 0 && r.Offset <= end || r.Length == 0 || r.Length > wal.MaxBody || r.Offset > wal.MaxBody-r.Length {
-			return fmt.Sprintf("run %d of %d bytes at byte %d, behind byte %d", i, r.Length, r.Offset, end)
+// check holds runs to rule 2.
+func (l *layout) check(payload uint64) string {
+	for i, r := range l.runs {
+		if r.Length == 0 || r.Length > wal.MaxBody || r.Offset > wal.MaxBody-r.Length {
+			return fmt.Sprintf("run %d of %d bytes at byte %d", i, r.Length, r.Offset)
 		}
-		end = r.Offset + r.Length
-		sum += r.Length
 	}
-	if sum != payload {
-		return fmt.Sprintf("runs of %d bytes together for a payload of %d", sum, payload)
+	if l.overlap() {
+		return "runs that overlap"
+	}
+	if l.size != payload { // no sum of MaxRuns runs is too large for it
+		return fmt.Sprintf("runs of %d bytes together for a payload of %d", l.size, payload)
 	}
 	return ""
 }

@@ -250,6 +250,69 @@ func TestPartsAreThePayload(t *testing.T) {
 	}
 }
 
+// TestBlobsAreReadOnce: whatever order the images have in the body, going through
+// the rows needs each blob once.
+func TestBlobsAreReadOnce(t *testing.T) {
+	made := history(3*wal.MaxInlineRows + 7)
+	f, err := archive.NewFrame(made[1].Entry, made[1].Images())
+	ok(t, err)
+	blobs, fetched := map[uuid.UUID][]byte{}, map[uuid.UUID]int{}
+	var ids []uuid.UUID
+	for part, err := range f.Parts(400_000) {
+		ok(t, err)
+		id := uuid.UUID{byte(len(ids) + 1)}
+		ids, blobs[id] = append(ids, id), bytes.Clone(part)
+		f.Blobs = append(f.Blobs, archive.NewBlobRef(id, part))
+	}
+	plain, err := f.Append(nil)
+	ok(t, err)
+	h := headerOf(archive.KindAppend, made[1:])
+	object := seal(t, h, ids, plain, archive.SealOptions{})
+	o, err := archive.Open(keyOf(h), bytes.NewReader(object), int64(len(object)), nil)
+	ok(t, err)
+	defer o.Close()
+	r, err := archive.NewEntries(o, func(b archive.BlobRef) ([]byte, error) { fetched[b.ID]++; return blobs[b.ID], nil })
+	ok(t, err)
+	item, err := r.Next()
+	ok(t, err)
+	ok(t, item.Verify())
+	for id, n := range fetched {
+		if n > 1 {
+			t.Errorf("blob %x of %d was fetched %d times", id[0], len(ids), n)
+		}
+	}
+	if len(fetched) != len(ids) || len(ids) < 10 {
+		t.Errorf("%d of %d blobs were fetched", len(fetched), len(ids))
+	}
+}
+
+// TestOneImageTwice: two rows of one locator, and bodies in which ranges overlap, are as good
+// as others.
+func TestOneImageTwice(t *testing.T) {
+	made := history(4)
+	e := *made[1].Entry
+	e.Sections = slices.Clone(e.Sections)
+	rows := slices.Clone(e.Sections[0].Delta.Rows)
+	body := bytes.Clone(made[1].Body)
+	for i := range rows { // each begins in the middle of the one before
+		at := 100 + i/2*archivetest.PageSize/2
+		rows[i].Locator = wal.RawLocator(uint64(at), archivetest.PageSize)
+		rows[i].Hash = wal.HashPage(rows[i].Page, body[at:at+archivetest.PageSize])
+	}
+	e.Sections[0].Delta.Rows = rows
+	made[1] = archivetest.Made{Entry: &e, Hash: e.Hash(), Body: body}
+	for _, limit := range []int64{0, archive.InlineBytes} {
+		plain, ids, blobs := frames(t, made, limit)
+		h := headerOf(archive.KindAppend, made)
+		ok(t, entriesOf(t, keyOf(h), seal(t, h, ids, plain, archive.SealOptions{}), blobs, made))
+	}
+	f, err := archive.NewFrame(&e, made[1].Images())
+	ok(t, err)
+	if f.Payload() != 3*archivetest.PageSize/2 {
+		t.Errorf("%d bytes of payload", f.Payload())
+	}
+}
+
 // FuzzEntries: any plain bytes are entries as the header says, or an error.
 func FuzzEntries(f *testing.F) {
 	made := history(2, 5)
