@@ -67,7 +67,12 @@ func Open(ctx context.Context, store objects.Store, history History, o Options) 
 
 // Position is that behind which the stream of entries has to begin: the zero
 // position for a new archive, which may begin anywhere.
-func (a *Archiver) Position() wal.Position { return a.seen }
+func (a *Archiver) Position() wal.Position {
+	if a.seen.LSN == 0 {
+		return wal.Position{} // its log has a start and no entries
+	}
+	return a.seen
+}
 
 // Status may be called at any time.
 func (a *Archiver) Status() Status { return a.gauge.read() }

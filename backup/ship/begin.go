@@ -107,6 +107,8 @@ func (a *Archiver) joinLog(ctx context.Context, key archive.Key, ours archive.St
 	}
 	if h.LSN+1 > ours.First {
 		a.await = &awaited{pos: h}
+	} else if h.Hash != ours.Before {
+		return &DivergedError{Key: archive.LogPrefix(ours.Timeline), Store: before(ours), Archive: h}
 	}
 	return nil
 }

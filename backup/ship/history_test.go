@@ -72,6 +72,35 @@ func TestDivergedBeforehand(t *testing.T) {
 	whole(t, s, a)
 }
 
+// TestHistoryUnknown: an archiver that is not told where its store stands
+// finds out from the stream, wherever that begins.
+func TestHistoryUnknown(t *testing.T) {
+	a, b := copies(5, 9)
+	for from := range len(a) {
+		s := memory(t)
+		shipped(t, s, a[:8], small)
+		for made, want := range map[*archivetest.Made]error{&a[from]: nil, &b[from]: ship.ErrDiverged} {
+			stream := a[from:]
+			if made == &b[from] {
+				stream = b[from:]
+			}
+			if from > 8 {
+				want = ship.ErrGap
+			}
+			archiver, err := ship.Open(background, s, nil, small)
+			ok(t, err)
+			if err := archiver.Run(background, source(stream)); !errors.Is(err, want) {
+				t.Errorf("from entry %d on: %v, want %v", from+1, err, want)
+			}
+			if from <= 8 && want == nil {
+				whole(t, s, a)
+				s = memory(t)
+				shipped(t, s, a[:8], small)
+			}
+		}
+	}
+}
+
 // TestStranger: a store whose history has nothing to do with the archive.
 func TestStranger(t *testing.T) {
 	a := lived(4)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
@@ -152,6 +153,29 @@ func TestRealStore(t *testing.T) {
 	}
 	if r := verify(t, to); len(r.Problems) > 0 || len(r.Ranges) != 2 {
 		t.Fatalf("%+v", r)
+	}
+}
+
+// TestRealStoreBeginsAgain cuts an archiver off at each of its first calls: the next
+// one finds a position that the store's watchers take.
+func TestRealStoreBeginsAgain(t *testing.T) {
+	s := openReal(t, txn.Options{})
+	end := s.write("a", 3)
+	for n := range 8 {
+		to := memory(t)
+		cut := objectstest.Count(to)
+		cut.At(n, objectstest.Stop)
+		a, err := ship.Open(background, cut, ship.History{end}, small)
+		if err == nil {
+			src, stop := s.watch(a.Position(), end)
+			err = a.Run(background, src)
+			stop()
+		}
+		is(t, err, objectstest.ErrCut)
+		s.archive(to, end)
+		if r := verify(t, to); !r.Sound() || r.Ranges[0].Last != end.LSN {
+			t.Errorf("call %d: %+v", n, r)
+		}
 	}
 }
 
