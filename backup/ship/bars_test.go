@@ -197,3 +197,45 @@ func TestFilesOfADirectory(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+// TestMixedArchives puts an object of a copy's archive, valid by itself, in the place
+// of one: what is read across it fails where the histories do not meet, and Verify names
+// it or its neighbour.
+func TestMixedArchives(t *testing.T) {
+	a, b := copies(5, 9)
+	own, other := memory(t), memory(t)
+	o := small
+	o.MaxBytes = 2500
+	shipped(t, own, a, o)
+	shipped(t, other, b, o)
+	f, strange := filesOf(t, own), filesOf(t, other)
+	mixed := 0
+	for key, theirs := range strange {
+		k, err := archive.ParseKey(key)
+		ok(t, err)
+		if k.Kind != archive.KindAppend || k.First < 6 || f[key] == nil {
+			continue
+		}
+		mixed++
+		s := f.with(t, files{key: theirs})
+		r, err := ship.OpenReader(background, s, ship.ReadOptions{Retry: impatient})
+		ok(t, err)
+		n := 0
+		for _, e := range r.Entries(background, a[0].Entry.Timeline, 1, 0) {
+			if err = e; e == nil {
+				n++
+			}
+		}
+		h, e := archive.DecodeHeader(k, int64(len(theirs)), theirs)
+		ok(t, e)
+		if last := wal.LSN(len(a)); n == len(a) && h.Last < last || h.Last < last && err == nil {
+			t.Errorf("%s: %d entries were read, %v", key, n, err)
+		}
+		if rep := verify(t, s); h.Last < wal.LSN(len(a)) && rep.Sound() {
+			t.Errorf("%s: %v", key, rep.Problems)
+		}
+	}
+	if mixed < 3 {
+		t.Errorf("%d objects were mixed", mixed)
+	}
+}
