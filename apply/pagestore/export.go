@@ -22,11 +22,18 @@ type Exported struct {
 // log this one continues, had published. The snapshot is held meanwhile. An error
 // is w's, or that something cannot be read.
 //
-// Cost: that of the pages and nodes born since. Memory: one path of nodes, and the
-// pages of one leaf.
+// What is written is a function of the entries and of nothing that this store did
+// when it liked: tips that nothing keeps are left out, swept or not, so that the base
+// may be another store's.
+//
+// Cost: that of the pages and nodes born since. Memory: one path of nodes, the
+// pages of one leaf, and what Snapshot.swept says.
 func (s *Snapshot) Export(w io.Writer, since wal.LSN) (Exported, error) {
 	x := &exporter{s: s, w: w, since: since}
-	err := x.tips()
+	var err error
+	if x.cat, err = s.swept(); err == nil {
+		err = x.tips()
+	}
 	for _, prefix := range otherPrefixes {
 		if err == nil {
 			err = x.records(prefix)
@@ -46,6 +53,7 @@ var otherPrefixes = []string{prefixActor, prefixEnding, keyActors, prefixName, p
 
 type exporter struct {
 	s     *Snapshot
+	cat   catalogue.Catalogue // swept
 	w     io.Writer
 	since wal.LSN
 	buf   []byte
@@ -64,7 +72,7 @@ func (x *exporter) put(item []byte) error {
 // changes are those of the records whose keys have a prefix. What a sweep has done
 // at the LSN of the base was not published there.
 func (x *exporter) changes(prefix string) iter.Seq2[catalogue.Change, error] {
-	return x.s.cat.Since(x.s.store.nodes, prefix, keyAfter(prefix), x.since)
+	return x.cat.Since(x.s.store.nodes, prefix, keyAfter(prefix), x.since)
 }
 
 func (x *exporter) records(prefix string) error {
@@ -179,7 +187,7 @@ func (x *exporter) from(id LineageID, rec *lineageRecord, before tipID) (from tr
 	case before != tipID{}:
 		return fromKept, before, rec.After, nil
 	}
-	lin, ok, err := getLineageAt(x.s.store, x.s.cat, lineageKey(id)) // a kept tip does not name the origin
+	lin, ok, err := getLineageAt(x.s.store, x.cat, lineageKey(id)) // a kept tip does not name the origin
 	if err != nil || !ok {
 		return 0, of, 0, orBad(err, "tip", fmt.Sprintf("its lineage %v is not there", id))
 	}

@@ -2,6 +2,7 @@ package pagestore
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/quire-db/quire/apply/pagestore/catalogue"
 	"github.com/quire-db/quire/apply/pagestore/node"
@@ -37,7 +38,7 @@ func (d *Draft) Sweep() (more, fatal bool, err error) {
 	if err != nil {
 		return true, false, fmt.Errorf("pagestore: look for tips that nothing keeps: %w", err)
 	}
-	s := sweep{d: d, todo: ending, edit: d.edit()}
+	s := sweep{store: d.store, cat: &d.cat, todo: ending, edit: d.edit(), buried: d.buried}
 	for n := 0; n < len(s.todo) && n < sweepTips; n++ {
 		if err := s.tip(s.todo[n]); err != nil {
 			return false, true, fmt.Errorf("pagestore: let go of tip %d: %w", s.todo[n].Tip, err)
@@ -102,23 +103,52 @@ func orBad(err error, kind, reason string) error {
 }
 
 type sweep struct {
-	d    *Draft
-	edit catalogue.Edit
-	todo []tipID // the origins of lineages that end with their last tip come behind
+	store  *Store
+	cat    *catalogue.Catalogue
+	edit   catalogue.Edit
+	todo   []tipID       // the origins of lineages that end with their last tip come behind
+	buried func(l links) // hears of each tip before it is taken out; nil when nothing is to be freed
+}
+
+// swept is the snapshot's catalogue with all taken out that nothing keeps, in
+// memory. When a store sweeps is its own affair; what is left then is a function of
+// the entries. What the sweep changes is born at the snapshot's LSN. Memory: the
+// nodes that have such tips, 24 bytes for each of these.
+func (s *Snapshot) swept() (catalogue.Catalogue, error) {
+	cat := s.cat
+	w := sweep{store: s.store, cat: &cat, edit: catalogue.Edit{Epoch: math.MaxUint64, LSN: s.LSN(), Source: s.store.nodes}}
+	for id, err := range scanEnding(s.store, s.cat) {
+		if err != nil {
+			return cat, err
+		}
+		w.todo = append(w.todo, id)
+	}
+	for n := 0; n < len(w.todo); n++ {
+		if err := w.tip(w.todo[n]); err != nil {
+			return cat, fmt.Errorf("leave tip %d out: %w", w.todo[n].Tip, err)
+		}
+	}
+	return cat, nil
+}
+
+// buried hands a tip to the next Freeze.
+func (d *Draft) buried(l links) {
+	b := burial{tree: l.tip.Tree, next: l.next.Tree, after: l.tip.After, death: d.Head.LSN + 1, pageSize: l.tip.PageSize}
+	pagetree.Bury(b.tree, b.next, b.after, b.death)
+	d.deaths.burials = append(d.deaths.burials, b)
 }
 
 // tip takes one out of its chain.
 func (s *sweep) tip(id tipID) error {
-	d := s.d
-	l, err := findLinks(d.store, d.cat, id)
+	l, err := findLinks(s.store, *s.cat, id)
 	if err != nil {
 		return err
 	}
-	b := burial{tree: l.tip.Tree, next: l.next.Tree, after: l.tip.After, death: d.Head.LSN + 1, pageSize: l.tip.PageSize}
-	pagetree.Bury(b.tree, b.next, b.after, b.death)
-	d.deaths.burials = append(d.deaths.burials, b)
+	if s.buried != nil {
+		s.buried(l)
+	}
 	for _, prefix := range []string{prefixTip, prefixEnding} {
-		if _, err := s.edit.Delete(&d.cat, id.key(prefix)); err != nil {
+		if _, err := s.edit.Delete(s.cat, id.key(prefix)); err != nil {
 			return err
 		}
 	}
@@ -127,15 +157,15 @@ func (s *sweep) tip(id tipID) error {
 	if next.Ended && next.After == next.Fork {
 		return s.line(id.Lineage, next.Origin)
 	}
-	return s.edit.Put(&d.cat, l.nextKey, &next)
+	return s.edit.Put(s.cat, l.nextKey, &next)
 }
 
 // line drops a lineage that has ended and keeps no tip.
 func (s *sweep) line(id LineageID, origin tipID) error {
-	if _, err := s.edit.Delete(&s.d.cat, lineageKey(id)); err != nil || origin == (tipID{}) {
+	if _, err := s.edit.Delete(s.cat, lineageKey(id)); err != nil || origin == (tipID{}) {
 		return err
 	}
-	rec, ok, err := lookupTip(s.d.store, s.d.cat, origin)
+	rec, ok, err := lookupTip(s.store, *s.cat, origin)
 	if err != nil || !ok {
 		return orBad(err, "lineage", fmt.Sprintf("its origin, tip %d, is not there", origin.Tip))
 	}
@@ -143,7 +173,7 @@ func (s *sweep) line(id LineageID, origin tipID) error {
 	if t.unpin(); t.rec.Pins == 0 {
 		s.todo = append(s.todo, origin)
 	}
-	return t.flush(s.edit, &s.d.cat)
+	return t.flush(s.edit, s.cat)
 }
 
 // bury lists what only the buried tips reached. Each is walked whole before any

@@ -133,6 +133,10 @@ func (b *Base) Pin() {
 		v.lin.After = b.draft.Head.LSN
 		v.loaded = true // its record changed, and no tip was made
 		b.draft.epoch++
+	} else if t.rec.Pins == 0 && b.vol != nil {
+		// Where it was swept already, the lineage's record changes. It does everywhere,
+		// so that increments have it (Snapshot.Export).
+		b.vol.loaded = true
 	}
 	t.rec.Pins++
 	t.dirty = true

@@ -19,7 +19,7 @@ type Edit struct {
 	LSN    wal.LSN         // of the entry that causes the change: birth of what it makes
 	Death  wal.LSN         // of what it replaces, when that is not LSN: one more if a state at LSN was published already
 	Source node.Source     // loads the nodes that lie in the heap
-	Dead   func(node.Dead) // is told, once, of each slot the new version no longer reaches
+	Dead   func(node.Dead) // is told, once, of each slot the new version no longer reaches; nil: what it makes is for reading only, and nothing dies of it
 }
 
 // Sizes, in bytes, that govern splitting and merging. A node and one item
@@ -224,6 +224,9 @@ func (e *Edit) own(k *kid, n *treeNode) *treeNode {
 // bury notes that the new version no longer reaches the node of k, and tells
 // Dead if that has a slot.
 func (e *Edit) bury(k *kid) {
+	if e.Dead == nil {
+		return // the node is another's, who goes on with it
+	}
 	var slot heap.Slot
 	var birth wal.LSN
 	if k.n == nil {
