@@ -25,15 +25,50 @@ func (r *restoring) choose() error {
 	if err != nil {
 		return err
 	}
-	for _, h := range list {
-		if r.behind(h) {
-			continue
+	r.list = slices.DeleteFunc(list, r.behind)
+	return r.next()
+}
+
+// next takes the newest snapshot of the list that can be read, and nothing when there
+// is none: the log may begin with the first entry.
+func (r *restoring) next() (err error) {
+	for len(r.list) > 0 {
+		h := r.list[0]
+		r.list = r.list[1:]
+		if err = r.agrees(h); err == nil {
+			if r.chain, err = snapshot.Chain(r.ctx, r.store, h.Position(), r.o.Identities); err == nil {
+				return nil
+			}
 		}
-		r.chain, err = snapshot.Chain(r.ctx, r.store, h.Position(), r.o.Identities)
-		if errors.Is(err, objects.ErrNotFound) {
-			continue // it is being deleted, or its base is gone: an older one may do
+		if !unusable(err) {
+			return err
 		}
-		return err
+		r.pass(err)
+	}
+	r.chain = nil
+	return nil
+}
+
+// unusable reports whether an error is one of a snapshot that is damaged, or is being
+// deleted: an older one, and more of the log, may do.
+func unusable(err error) bool {
+	return errors.Is(err, objects.ErrNotFound) || errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrVersion) || errors.Is(err, snapshot.ErrDiverged)
+}
+
+func (r *restoring) pass(err error) { r.passed = append(r.passed, err) }
+
+// agrees compares a snapshot with the log, which may not have its entry any more:
+// one that a copy of the store took is of another history.
+func (r *restoring) agrees(h archive.Header) error {
+	for item, err := range r.logs.Entries(r.ctx, r.target.Timeline, h.Last, h.Last) {
+		switch {
+		case err != nil && (missing(err) || unusable(err)):
+			return nil
+		case err != nil:
+			return err
+		case item.Hash != h.Hash:
+			return fmt.Errorf("%w: the snapshot at LSN %d is of entry %s, the log has %s", snapshot.ErrDiverged, h.Last, h.Hash, item.Hash)
+		}
 	}
 	return nil
 }
@@ -81,11 +116,14 @@ func (r *restoring) snapshots() (list []archive.Header, err error) {
 	timeline, upTo := r.target.Timeline, wal.Position{}
 	for {
 		found, err := snapshot.List(r.ctx, r.store, timeline)
-		if err != nil {
+		if err != nil && !unusable(err) {
 			return nil, err
 		}
+		if err != nil {
+			r.pass(err)
+		}
 		for _, h := range found {
-			if upTo.LSN == 0 || h.Last <= upTo.LSN {
+			if upTo.LSN == 0 || h.Last < upTo.LSN || h.Position() == upTo {
 				list = append(list, h)
 			}
 		}
@@ -110,13 +148,13 @@ func (r *restoring) refuse(err error) error {
 	if !errors.As(err, &gap) {
 		return err
 	}
-	e := &RefusedError{Target: r.target, Why: err, Before: r.got.Position, Time: r.got.Time}
+	e := &RefusedError{Target: r.target, Why: err, Before: r.got.Position, Time: r.got.Time, Passed: r.passed}
 	list, errList := r.snapshots()
 	if errList != nil {
 		return errors.Join(e, errList)
 	}
 	for _, h := range slices.Backward(list) {
-		if h.Last > gap.Last {
+		if h.Last >= gap.First && r.behind(h) {
 			e.After = append(e.After, h.Position())
 		}
 	}

@@ -26,13 +26,15 @@
 //   - Nothing is restored short: whatever is missing between the snapshot and the
 //     target, or up to where the log is known to have gone, is a *RefusedError that
 //     names it and the nearest points that can be restored; dir is as it was.
+//   - A snapshot that is damaged, half deleted, or of another history is passed over
+//     for an older one and more of the log, and told of (Restored.Passed).
 //   - Points in time are those of the entries. A time is that of the last entry which
 //     is not younger; nothing is kept in dates of files.
 //   - Every object is verified as it is read, every image against its hash, every
 //     entry against the state before and after it, and what a snapshot becomes
 //     against its digest.
-//   - The archive is not changed, and no pin is needed: an object that retention
-//     deletes meanwhile is a refusal, never a shorter store.
+//   - The archive is not changed, and no pin is needed: what retention deletes
+//     meanwhile is passed over or a refusal, never a shorter store.
 //   - The store that is made has an identity of its own, and begins a timeline of
 //     its own when it is promoted. Until then it follows the log that it is from.
 //   - Memory: that of snapshot.Reader, pagestore.Loader and ship.Reader.

@@ -260,7 +260,7 @@ func TestRestoreWithout(t *testing.T) {
 		}
 		must(t, w.store.Put(ctx, key, objects.Bytes(b)))
 	}
-	if refused < len(keys) {
+	if refused < len(keys)/2 { // snapshots can do without each other, the log without them
 		t.Errorf("only %d refusals of %d objects", refused, len(keys))
 	}
 }
@@ -414,5 +414,112 @@ func TestRestoredRequests(t *testing.T) {
 		if err != nil || !got.Repeated || got.Position != want.Position {
 			t.Errorf("request %d: %+v, %v, want %+v", seq, got, err, want)
 		}
+	}
+}
+
+// Each object of the archive damaged, one at a time: the log alone leads to every
+// target, and snapshots do where it is damaged. A snapshot that is not needed does no
+// harm.
+func TestRestoreDamaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 8)
+	w.history()
+	parts := 0
+	for item, err := range w.store.List(ctx, "logs/") {
+		must(t, err)
+		if !strings.Contains(item.Key, "/snap/") {
+			continue
+		}
+		parts++
+		r, _, err := w.store.Get(ctx, item.Key, 0, -1)
+		must(t, err)
+		b, err := io.ReadAll(r)
+		must(t, errors.Join(err, r.Close()))
+		for _, at := range []int{10, len(b) - 1} {
+			must(t, w.store.Delete(ctx, item.Key))
+			bad := slices.Clone(b)
+			bad[at] ^= 1
+			must(t, w.store.Put(ctx, item.Key, objects.Bytes(bad)))
+			for _, target := range []restore.Target{{LSN: 5}, {}} {
+				dir, got, err := w.restore(target, restore.Options{Follower: true})
+				if err != nil {
+					t.Fatalf("%s damaged at %d: %v", item.Key, at, err)
+				}
+				w.holds(dir, got)
+				_, dry, err := w.restore(target, restore.Options{Follower: true, DryRun: true})
+				must(t, err)
+				if dry.Position != got.Position || len(dry.Passed) != len(got.Passed) {
+					t.Errorf("the rehearsal is %+v, and then %+v", dry, got)
+				}
+			}
+		}
+		must(t, errors.Join(w.store.Delete(ctx, item.Key), w.store.Put(ctx, item.Key, objects.Bytes(b))))
+	}
+	if parts < 8 {
+		t.Errorf("only %d objects of snapshots", parts)
+	}
+}
+
+// A target that lies in nothing but a gap: what is behind it can be restored, and is
+// named.
+func TestRefusalNamesWhatIsBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 9)
+	w.live(10)
+	w.ship()
+	w.live(10)
+	w.snapshot(true)
+	w.ship()
+	var first string
+	for item, err := range w.store.List(ctx, "logs/") {
+		must(t, err)
+		if strings.Contains(item.Key, "/append/") && (first == "" || item.Key < first) {
+			first = item.Key
+		}
+	}
+	must(t, w.store.Delete(ctx, first))
+	for _, target := range []restore.Target{{LSN: 3}, {Time: w.states[3].time}} {
+		var refused *restore.RefusedError
+		if _, _, err := w.restore(target, restore.Options{}); !errors.As(err, &refused) || len(refused.After) != 1 || refused.After[0] != w.snaps[0] {
+			t.Errorf("to %v: %v", target, err)
+		}
+	}
+	at := w.snaps[0].LSN
+	for item, err := range w.store.List(ctx, "logs/") {
+		must(t, err)
+		if strings.Contains(item.Key, "/append/") {
+			must(t, w.store.Delete(ctx, item.Key))
+		}
+	}
+	for _, target := range []restore.Target{{LSN: at}, {Time: w.states[at].time}} {
+		dir, got, err := w.restore(target, restore.Options{})
+		must(t, err)
+		w.holds(dir, got)
+	}
+}
+
+// A copy of the store takes a snapshot of what only it has.
+func TestSnapshotOfACopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 10)
+	w.live(10)
+	must(t, w.m.Checkpoint(ctx))
+	w.ship()
+	w.snapshot(true)
+	w.live(5)
+	w.ship()
+	other := newWorld(t, 11)
+	other.live(int(w.m.Stats().Head.LSN) - 1)
+	v, err := recovery.View(vfs.OS(), other.dir, 0)
+	must(t, err)
+	held := v.Snapshot()
+	held.Head.Timeline = w.m.Stats().Head.Timeline
+	_, err = snapshot.Take(ctx, w.store, held, snapshot.Options{PageSize: wal.DefaultPageSize})
+	must(t, errors.Join(err, v.Close()))
+	dir, got, err := w.restore(restore.Target{LSN: held.LSN()}, restore.Options{})
+	must(t, err)
+	w.holds(dir, got)
+	if len(got.Passed) != 1 || !errors.Is(got.Passed[0], snapshot.ErrDiverged) {
+		t.Errorf("passed over: %v", got.Passed)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -57,7 +58,8 @@ type Restored struct {
 	Position  wal.Position // of the last entry restored
 	Time      time.Time    // of that entry
 	Snapshots []wal.Position
-	Entries   uint64 // applied behind the last snapshot
+	Passed    []error // why newer snapshots could not be used; the log was, instead
+	Entries   uint64  // applied behind the last snapshot
 	Volumes   uint64
 	Digest    wal.PageHash // of all refs and states
 	Began     wal.Position // the entry that begins the new timeline; zero for a follower
@@ -77,6 +79,7 @@ func Run(ctx context.Context, store objects.Store, dir string, t Target, o Optio
 	if err != nil {
 		return nil, fmt.Errorf("restore: %s of %s to %s: %w", t, store, dir, err)
 	}
+	r.got.Passed = r.passed
 	return &r.got, nil
 }
 
@@ -88,7 +91,9 @@ type restoring struct {
 	dir     string
 	o       Options
 	target  Target
+	list    []archive.Header // snapshots that could be used, the newest first
 	chain   []*snapshot.Manifest
+	passed  []error // why newer ones could not be used
 	replica Replica
 	unlock  func() error
 	got     Restored
@@ -133,10 +138,15 @@ func (r *restoring) run() error {
 
 // fill makes the store in the staging directory.
 func (r *restoring) fill() error {
-	if err := r.load(); err != nil {
+	err := r.load()
+	for len(r.chain) > 0 && unusable(err) {
+		if err = errors.Join(r.again(err), r.clear(r.staged())); err == nil {
+			err = r.load()
+		}
+	}
+	if err != nil {
 		return err
 	}
-	var err error
 	if r.replica, err = r.o.Open(r.staged(), len(r.chain) == 0); err != nil {
 		return err
 	}
@@ -150,6 +160,13 @@ func (r *restoring) fill() error {
 	return errors.Join(err, r.replica.Close())
 }
 
+// again gives up the snapshots that turned out to be unusable, and takes older ones.
+func (r *restoring) again(err error) error {
+	r.pass(err)
+	r.got = Restored{Target: r.target}
+	return r.next()
+}
+
 // follow applies the entries up to the target.
 func (r *restoring) follow() error {
 	return r.entries(func(e *wal.Entry, images io.ReaderAt) error { return r.replica.Apply(r.ctx, e, images) })
@@ -158,7 +175,7 @@ func (r *restoring) follow() error {
 // entries calls do with each entry between the snapshot and the target.
 func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
 	at := r.position()
-	if r.target.LSN != 0 && at.LSN == r.target.LSN {
+	if r.reached() {
 		return nil
 	}
 	for item, err := range r.logs.Entries(r.ctx, r.target.Timeline, at.LSN+1, r.target.LSN) {
@@ -179,11 +196,24 @@ func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
 		r.got.Position, r.got.Time = at, time.Unix(0, item.Entry.Time)
 		r.got.Entries++
 		r.progress(Progress{Step: "follow", LSN: at.LSN})
+		if r.reached() {
+			return nil
+		}
+	}
+	if r.target.Time.IsZero() && at.LSN < r.target.LSN {
+		return &RefusedError{Target: r.target, Why: fmt.Errorf("no entry ends with LSN %d", r.target.LSN), Before: at, Time: r.got.Time, Passed: r.passed}
 	}
 	if r.got.Position.LSN == 0 {
 		return r.refuse(&ship.GapError{Timeline: r.target.Timeline, First: 1, Last: max(1, r.target.LSN)})
 	}
 	return nil
+}
+
+// reached reports whether no entry behind what was restored can belong to the target:
+// times rise.
+func (r *restoring) reached() bool {
+	at := r.got.Position.LSN
+	return at != 0 && (at == r.target.LSN || !r.target.Time.IsZero() && !r.got.Time.Before(r.target.Time))
 }
 
 // position is what was restored so far.
@@ -210,6 +240,20 @@ func (r *restoring) prove() error {
 
 // rehearse reads all that a restore would.
 func (r *restoring) rehearse() error {
+	err := r.readChain()
+	for len(r.chain) > 0 && unusable(err) {
+		if err = r.again(err); err == nil {
+			err = r.readChain()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return r.entries(func(*wal.Entry, io.ReaderAt) error { return nil })
+}
+
+// readChain reads the snapshots.
+func (r *restoring) readChain() error {
 	for _, m := range r.chain {
 		p := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
 		_, err := io.Copy(io.Discard, p)
@@ -219,5 +263,5 @@ func (r *restoring) rehearse() error {
 		}
 		r.took(m)
 	}
-	return r.entries(func(*wal.Entry, io.ReaderAt) error { return nil })
+	return nil
 }

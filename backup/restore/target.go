@@ -50,7 +50,8 @@ type RefusedError struct {
 	Why    error          // what is missing: a *ship.GapError as a rule
 	Before wal.Position   // the newest point before that can be restored; zero when there is none
 	Time   time.Time      // of its entry
-	After  []wal.Position // snapshots behind what is missing
+	After  []wal.Position // snapshots behind the target, the nearest first
+	Passed []error        // why snapshots that would have led there could not be used
 }
 
 func (e *RefusedError) Error() string {
@@ -60,6 +61,9 @@ func (e *RefusedError) Error() string {
 	}
 	if len(e.After) > 0 {
 		text += fmt.Sprintf("; the nearest behind is the snapshot at LSN %d", e.After[0].LSN)
+	}
+	if len(e.Passed) > 0 {
+		text += fmt.Sprintf("; %d snapshots could not be used: %v", len(e.Passed), errors.Join(e.Passed...))
 	}
 	return text
 }

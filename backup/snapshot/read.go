@@ -54,9 +54,12 @@ func headerOf(ctx context.Context, store objects.Store, key archive.Key) (archiv
 	return archive.DecodeHeader(key, size, b)
 }
 
-// List is the headers of the manifests of a log's snapshots, the newest first.
+// List is the headers of the manifests of a log's snapshots, the newest first. Those
+// that are damaged (wal.ErrCorrupt), or a newer Quire's (wal.ErrVersion), are named
+// by the error, which the list of the others comes with.
 func List(ctx context.Context, store objects.Store, log wal.TimelineID) ([]archive.Header, error) {
 	var list []archive.Header
+	var damaged error
 	for item, err := range store.List(ctx, archive.KindPrefix(log, archive.KindManifest)) {
 		if err != nil {
 			return nil, fmt.Errorf("snapshot: list those of timeline %s: %w", log, err)
@@ -66,13 +69,18 @@ func List(ctx context.Context, store objects.Store, log wal.TimelineID) ([]archi
 			continue // a part, or for whoever verifies the archive to report
 		}
 		h, err := headerOf(ctx, store, key)
-		if err != nil {
+		switch {
+		case errors.Is(err, objects.ErrNotFound): // deleted since it was listed
+		case errors.Is(err, wal.ErrCorrupt), errors.Is(err, wal.ErrVersion):
+			damaged = errors.Join(damaged, err)
+		case err != nil:
 			return nil, err
+		default:
+			list = append(list, h)
 		}
-		list = append(list, h)
 	}
 	slices.SortFunc(list, func(a, b archive.Header) int { return int(min(1, max(-1, int64(b.Last-a.Last)))) })
-	return list, nil
+	return list, damaged
 }
 
 // Chain is the snapshots that one needs: the whole one that it goes back to, the
