@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -521,5 +524,62 @@ func TestSnapshotOfACopy(t *testing.T) {
 	w.holds(dir, got)
 	if len(got.Passed) != 1 || !errors.Is(got.Passed[0], snapshot.ErrDiverged) {
 		t.Errorf("passed over: %v", got.Passed)
+	}
+}
+
+// What stands where the store is to be staged is said each time, and nothing is left
+// locked.
+func TestStagingInTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 12)
+	w.live(3)
+	w.ship()
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "store")
+	must(t, os.WriteFile(dir+".restoring", []byte("a file"), 0o666))
+	for range 2 {
+		_, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+		if err == nil || errors.Is(err, restore.ErrBusy) {
+			t.Errorf("where a file is: %v", err)
+		}
+	}
+	if left := names(t, parent, "store"); !slices.Equal(left, []string{"store.restoring"}) {
+		t.Errorf("%v is left", left)
+	}
+	for _, dir := range []string{".", "/", parent + "/..", ""} {
+		if _, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{}); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("into %q: %v", dir, err)
+		}
+	}
+}
+
+// Many restores to one place, each again and again while it is told that another is at
+// work: one makes the store, the others find it.
+func TestRestoresTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 13)
+	w.live(5)
+	w.ship()
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "store")
+	var made atomic.Int32
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			err := restore.ErrBusy
+			for errors.Is(err, restore.ErrBusy) {
+				_, err = txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+			}
+			switch {
+			case err == nil:
+				made.Add(1)
+			case !errors.Is(err, restore.ErrNotEmpty):
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if left := names(t, parent, "store"); made.Load() != 1 || !slices.Equal(left, []string{"store"}) {
+		t.Errorf("%d made it, there are %v", made.Load(), left)
 	}
 }

@@ -70,7 +70,8 @@ type Restored struct {
 // Run restores a state into dir, which is not there or empty. Errors: RefusedError,
 // ErrAmbiguous, ErrNotEmpty, ErrBusy, objects.ErrNotFound when there is no archive,
 // archive.ErrLocked, wal.ErrCorrupt with the key of the object that is damaged, those of
-// disk and store. dir is as it was after each of them.
+// disk and store. dir is as it was after each of them, but for those that say that the
+// store is there.
 func Run(ctx context.Context, store objects.Store, dir string, t Target, o Options) (*Restored, error) {
 	r, err := begin(ctx, store, dir, t, o)
 	if err == nil {

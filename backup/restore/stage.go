@@ -12,14 +12,19 @@ import (
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
 
 // staged is where the store is made. It is beside dir, and so on its disk.
 func (r *restoring) staged() string { return filepath.Clean(r.dir) + ".restoring" }
 
-// vacant refuses a directory that has something in it.
+// vacant refuses a directory that has something in it, and one that has no name which
+// another can take the place of.
 func (r *restoring) vacant() error {
+	if base := filepath.Base(r.dir); base == "." || base == ".." || base == string(filepath.Separator) {
+		return fmt.Errorf("%w: %s cannot be replaced by another directory: give its name in the one above it", fs.ErrInvalid, r.dir)
+	}
 	e, err := r.o.Disk.Lstat(r.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -39,16 +44,46 @@ func (r *restoring) vacant() error {
 // stage makes the staging directory, or empties the one that a run left which did not
 // come to its end.
 func (r *restoring) stage() error {
-	disk, dir := r.o.Disk, r.staged()
-	if err := disk.Mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := r.lock(); err != nil {
 		return err
 	}
-	unlock, err := disk.Lock(dir+".lock", "restore")
+	err := r.vacant() // still: another restore may have come to its end
+	if err == nil {
+		if err = r.o.Disk.Mkdir(r.staged()); errors.Is(err, fs.ErrExist) {
+			err = r.clear(r.staged())
+		}
+	}
 	if err != nil {
+		return errors.Join(err, r.release())
+	}
+	return nil
+}
+
+// lock keeps other restores out. Whoever ends removes the file that is locked, which
+// another may have opened before: so it must have the words of this run.
+func (r *restoring) lock() error {
+	name, words := r.staged()+".lock", "restore "+uuid.NewString()
+	unlock, err := r.o.Disk.Lock(name, words)
+	var locked *vfs.LockedError
+	if errors.As(err, &locked) {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
+	if err != nil {
+		return err
+	}
 	r.unlock = unlock
-	return r.clear(dir)
+	f, err := r.o.Disk.OpenRead(name)
+	if err == nil {
+		got := make([]byte, len(words))
+		if _, err = f.ReadAt(got, 0); err == nil && string(got) != words {
+			err = fmt.Errorf("%s is another's", name)
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w: %w", ErrBusy, err), unlock())
+	}
+	return nil
 }
 
 // clear removes what is in a directory.
@@ -94,7 +129,10 @@ func (r *restoring) switchTo() error {
 	if err != nil {
 		return errors.Join(err, r.discard())
 	}
-	return errors.Join(disk.SyncDir(filepath.Dir(filepath.Clean(r.dir))), r.release())
+	if err = disk.SyncDir(filepath.Dir(filepath.Clean(r.dir))); err != nil {
+		err = fmt.Errorf("the store is there, whole and proven, but its name may not outlast a power cut: sync the directory above it: %w", err)
+	}
+	return errors.Join(err, r.release())
 }
 
 // load makes a page store of the snapshots.
