@@ -108,7 +108,7 @@ still holds, with export.
 	}
 	add(groupFiles, newInitCommand(a), newImportCommand(a), newExportCommand(a), newForkCommand(a), newTagCommand(a), newResetCommand(a))
 	add(groupLook, newLsCommand(a), newStatCommand(a), newLogCommand(a), newShowCommand(a), newCatCommand(a), newDiffCommand(a), newGraphCommand(a), newWatchCommand(a), newStatusCommand(a), newHoldCommand(a))
-	add(groupCare, newCheckpointCommand(a), newGCCommand(a), newConsumerCommand(a), newFollowCommand(a), newPromoteCommand(a), newRecoveryCommand(a))
+	add(groupCare, newCheckpointCommand(a), newGCCommand(a), newConsumerCommand(a), newFollowCommand(a), newPromoteCommand(a), newRecoveryCommand(a), newBackupCommand(a), newRestoreCommand(a))
 	add(groupTry, newDemoCommand(a), newBenchCommand(a))
 	root.AddCommand(newJSONTopic())
 	return root

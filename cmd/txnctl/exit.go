@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/quire-db/quire/backup/restore"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
@@ -18,6 +21,7 @@ const (
 	exitCorrupt  = 3
 	exitLocked   = 4
 	exitConflict = 5
+	exitRefused  = 6
 )
 
 const exitCodes = `Exit codes:
@@ -26,12 +30,13 @@ const exitCodes = `Exit codes:
   2  usage: the command line was not understood, nothing was done
   3  corruption found
   4  the store is locked: another process has it open
-  5  conflict: somebody else's change came first, nothing was written`
+  5  conflict: somebody else's change came first, nothing was written
+  6  cannot restore to that point: the archive lacks what leads there`
 
 // errReported ends a command whose output said already what is wrong.
 var errReported = errors.New("reported")
 
-// errProblems ends recovery verify, whose output lists them.
+// errProblems ends recovery verify and backup verify, whose outputs list them.
 var errProblems = fmt.Errorf("%w: %w", errReported, wal.ErrCorrupt)
 
 // usageError is a command line that makes no sense.
@@ -47,6 +52,17 @@ type conflictError string
 func (e conflictError) Error() string        { return string(e) }
 func (e conflictError) Is(target error) bool { return target == txn.ErrConflict }
 
+// corruptArchive says that an archive is damaged.
+type corruptArchive struct{ text string }
+
+func (e corruptArchive) Error() string        { return e.text }
+func (e corruptArchive) Is(target error) bool { return target == wal.ErrCorrupt }
+
+// ofArchive reports whether what a command finds damaged is an archive.
+func ofArchive(command string) bool {
+	return strings.HasPrefix(command, "txnctl backup") || command == "txnctl restore"
+}
+
 // exitCode sorts errors; what is found first wins.
 func (a *app) exitCode(err error) int {
 	var usage usageError
@@ -56,11 +72,13 @@ func (a *app) exitCode(err error) int {
 		return exitOK
 	case !a.began, errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, restore.ErrRefused):
+		return exitRefused
 	case errors.Is(err, wal.ErrCorrupt):
 		return exitCorrupt
 	case errors.As(err, &locked):
 		return exitLocked
-	case errors.Is(err, txn.ErrConflict):
+	case errors.Is(err, txn.ErrConflict), errors.Is(err, ship.ErrDiverged), errors.Is(err, ship.ErrAhead), errors.Is(err, snapshot.ErrDiverged):
 		return exitConflict
 	}
 	return exitFailed
@@ -79,6 +97,10 @@ func (a *app) complain(err error, code int, command string) {
 	case exitLocked:
 		a.note("One process has a store open at a time. ls, stat, log, show, follow, status and export work beside it.")
 	case exitCorrupt:
-		a.note("Nothing was changed. txnctl recovery verify lists all that is wrong.")
+		verify := "txnctl recovery verify"
+		if ofArchive(command) {
+			verify = "txnctl backup verify URL"
+		}
+		a.note("Nothing was changed. %s lists all that is wrong.", verify)
 	}
 }

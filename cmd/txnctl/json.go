@@ -41,6 +41,11 @@ var outputs = []struct {
 	{"recovery status", recoveryOutput{}},
 	{"recovery verify", verifyOutput{}},
 	{"recovery replay", replayOutput{}},
+	{"backup create", createOutput{}},
+	{"backup archive (one each time it has shipped something)", archiveOutput{}},
+	{"backup ls", archiveListing{}},
+	{"backup verify", archiveReport{}},
+	{"restore", restoreOutput{}},
 	{"demo", demo.Report{}},
 	{"bench commit", bench.Result{}},
 }
@@ -48,8 +53,8 @@ var outputs = []struct {
 const jsonIntro = `With --json a command prints its data as JSON on standard output: one object,
 on one line; ls, tag ls, log, diff, watch, hold ls and consumer ls one for each
 volume, tag, entry, run of pages, event, hold and consumer; follow one each time it
-has caught up. Errors and notes go to standard error as text, exit codes are the
-same.
+has caught up, and backup archive each time it has shipped something. Errors and
+notes go to standard error as text, exit codes are the same.
 
 These fields stay as they are. New ones may be added: ignore what you do not
 know. LSNs, counts and sizes are integers below 2^53 in practice; UUIDs, hashes

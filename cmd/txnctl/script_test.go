@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -55,6 +56,10 @@ func TestScripts(t *testing.T) {
 			"noticed":   noticed,
 			"reaches":   reaches,
 			"shows":     shows,
+			"agekey":    agekey,
+			"delete":    deleteVolume,
+
+			"secondbefore": secondBefore,
 		},
 	})
 }
@@ -201,6 +206,31 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Check(err)
 		}
 	}
+}
+
+// agekey FILE VAR makes an age identity, and a variable of its recipient.
+func agekey(ts *testscript.TestScript, _ bool, args []string) {
+	id, err := age.GenerateX25519Identity()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(id.String()+"\n"), 0o600))
+	ts.Setenv(args[1], id.Recipient().String())
+}
+
+// delete VOLUME deletes it.
+func deleteVolume(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := serviceOf(ts).Update(context.Background(), func(tx *txn.Tx) error { return tx.DeleteVolume(args[0]) })
+	ts.Check(err)
+}
+
+// secondbefore LSN VAR makes a variable of the time one second before an entry.
+func secondBefore(ts *testscript.TestScript, _ bool, args []string) {
+	lsn, err := wal.ParseLSN(args[0])
+	ts.Check(err)
+	v, err := recovery.View(vfs.OS(), ts.Getenv("QUIRE_DIR"), lsn)
+	ts.Check(err)
+	at := time.Unix(0, v.Snapshot().Head.Time).Add(-time.Second)
+	ts.Check(v.Close())
+	ts.Setenv(args[1], at.UTC().Format(time.RFC3339Nano))
 }
 
 // free closes it.

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
+)
+
+func newBackupCommand(a *app) *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "backup",
+		Short: "Keep snapshots and the log in an archive, and check it",
+		Long: `Keep snapshots and the log in an archive, and check it. An archive is a place
+for objects, named by a URL: file:///path is a directory. It holds snapshots of the
+store and the entries of its log; txnctl restore makes a store of them, as it was
+at any LSN or time between.
+
+Nothing in an archive is ever written over, so any number of these commands may run
+at once. An archive that holds another history than the store's is left as it is, and
+said to be so (exit code 5).
+
+With --recipient what is put is encrypted (age); whoever reads it names the key's
+file with --identity or in $QUIRE_AGE_IDENTITY. Listing needs no key.`,
+		Example: `  txnctl backup create file:///srv/archive            # a snapshot, whole the first time
+  txnctl backup archive file:///srv/archive           # every entry, as it becomes durable
+  txnctl backup ls file:///srv/archive
+  txnctl backup verify file:///srv/archive --restore  # the proof
+  txnctl restore file:///srv/archive /srv/new --to-time '2026-11-21 03:00:00'`,
+	}, newBackupCreateCommand(a), newBackupArchiveCommand(a), newBackupLsCommand(a), newBackupVerifyCommand(a))
+}
+
+// schemes are the kinds of places that URLs of archives may name; begin: one that is
+// not there is made.
+func schemes(begin bool) objects.Schemes {
+	return objects.Known(objects.DirOptions{Create: begin})
+}
+
+// objectTries is how often a call of a place is repeated by commands that end.
+const objectTries = 5
+
+// findArchive opens the archive at a URL, to be read.
+func (a *app) findArchive(ctx context.Context, url string, k *keys) (objects.Store, *ship.Reader, error) {
+	store, err := objects.Open(ctx, url, schemes(false))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, noArchive(url)
+	}
+	if err != nil {
+		return nil, nil, asUsage(err)
+	}
+	ids, err := k.identities()
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := ship.OpenReader(ctx, store, ship.ReadOptions{Identities: ids})
+	if errors.Is(err, objects.ErrNotFound) {
+		return nil, nil, noFormat(ctx, store, url)
+	}
+	return store, r, err
+}
+
+func noArchive(url string) error {
+	return fmt.Errorf("there is no archive in %s; txnctl backup create makes one", url)
+}
+
+// noFormat tells a place without an archive from an archive without its FORMAT.
+func noFormat(ctx context.Context, store objects.Store, url string) error {
+	for item, err := range store.List(ctx, archive.LogsPrefix) {
+		if err != nil {
+			return err
+		}
+		return lostFormat(url, item.Key)
+	}
+	return noArchive(url)
+}
+
+func lostFormat(url, key string) error {
+	return corruptArchive{fmt.Sprintf("%s has lost its object %s, though there is %s; nothing was changed: put a copy of that object back", url, archive.FormatKey, key)}
+}
+
+// openArchive opens the archive at a URL, to put something there. The place of one
+// that is to be begun is tried first.
+func (a *app) openArchive(ctx context.Context, url string) (objects.Store, error) {
+	store, err := objects.Open(ctx, url, schemes(true))
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	r, _, err := store.Get(ctx, archive.FormatKey, 0, 1)
+	switch {
+	case err == nil:
+		return store, r.Close()
+	case !errors.Is(err, objects.ErrNotFound):
+		return nil, err
+	}
+	return store, objects.Probe(ctx, store, time.Now())
+}
+
+// asUsage makes what is wrong with a URL an error of usage.
+func asUsage(err error) error {
+	var scheme *objects.SchemeError
+	if errors.As(err, &scheme) {
+		return usagef("%v", err)
+	}
+	return err
+}
+
+func isUsage(err error) bool {
+	var usage usageError
+	return errors.As(err, &usage)
+}
+
+// completeURL begins a URL, and leaves the rest to the user.
+func completeURL(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 || len(word) >= len("file:///") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []string{"file:///"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+}

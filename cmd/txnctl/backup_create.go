@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/wal"
+)
+
+// createOutput is what backup create prints.
+type createOutput struct {
+	URL      string `json:"url" doc:"of the archive"`
+	LSN      uint64 `json:"lsn" doc:"whose state the snapshot is"`
+	Timeline string `json:"timeline" doc:"UUID of its timeline"`
+	Hash     string `json:"hash" doc:"of that entry"`
+	Time     string `json:"time" doc:"of that entry, RFC 3339, UTC"`
+	Base     uint64 `json:"base" doc:"LSN of the snapshot that it is an increment on; 0 when it is whole"`
+	Taken    bool   `json:"taken" doc:"it was taken now; false: the archive had it"`
+	Parts    int    `json:"parts" doc:"objects that hold it"`
+	Bytes    int64  `json:"bytes" doc:"of these"`
+	Volumes  uint64 `json:"volumes" doc:"in it"`
+	Digest   string `json:"digest" doc:"of all volumes, tags and states in it"`
+	Shipped  uint64 `json:"shipped" doc:"LSN up to which the archive has the log; 0 when it has none of it"`
+}
+
+// creator is one run of backup create.
+type creator struct {
+	*app
+	keys
+	full bool
+
+	ship *shipment
+}
+
+func newBackupCreateCommand(a *app) *cobra.Command {
+	cr := &creator{app: a}
+	c := &cobra.Command{
+		Use:   "create URL",
+		Short: "Put a snapshot of the store into an archive",
+		Long: `Put a snapshot of the newest state that is durable into the archive at URL, which
+is made if there is none; and before that, the entries of the log that it has not got.
+The store is read beside the service that writes it, without a lock. If that service
+overtakes it five times, it gives up: try at a quieter moment.
+
+The first snapshot is whole. Later ones are increments on the newest one of this
+timeline that can be read: they hold what has changed since. Its entry is compared
+with the log in the archive, which the store's own goes on from; where that is gone or
+locked, it is assumed that the timeline has one history. With --full it is whole.
+
+A snapshot that the archive has already is a success, too. When entries are missing
+between archive and log, it is taken all the same, and said which.`,
+		Example: `  txnctl backup create file:///srv/archive
+  txnctl backup create file:///srv/archive --full
+  txnctl backup create file:///srv/archive --recipient age1...`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeURL,
+		RunE:              func(c *cobra.Command, args []string) error { return cr.run(c.Context(), args[0]) },
+	}
+	c.Flags().BoolVar(&cr.full, "full", false, "make it whole, not an increment")
+	cr.recipientFlag(c)
+	cr.identityFlag(c)
+	return c
+}
+
+func (c *creator) run(ctx context.Context, url string) (err error) {
+	if c.ship, err = c.newShipment(ctx, url, &c.keys, objectTries); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.ship.close()) }()
+	for range exportTries {
+		var o createOutput
+		if o, err = c.take(ctx); !errors.Is(err, errOvertaken) {
+			if err == nil {
+				err = c.print(o, o.text)
+			}
+			return err
+		}
+	}
+	return err
+}
+
+// take ships the log, and takes a snapshot of where that ends.
+func (c *creator) take(ctx context.Context) (o createOutput, err error) {
+	at, err := c.log(ctx)
+	if err != nil {
+		return o, err
+	}
+	v, err := recovery.View(c.fs, c.ship.dir, at)
+	if errors.Is(err, wal.ErrCompacted) {
+		return o, errOvertaken
+	}
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	o, err = c.snapshot(ctx, v)
+	return o, overtaken(v, err)
+}
+
+// log ships the log as far as it is durable. A log that does not reach back to
+// where the archive ends is no reason not to keep the state of now; at is 0 then,
+// the newest.
+func (c *creator) log(ctx context.Context) (at wal.LSN, err error) {
+	err = c.ship.once(ctx)
+	var lost *lostError
+	if errors.As(err, &lost) {
+		c.note("Note: %s, and no longer in the store's log: what they did cannot be restored step by step, and this archive cannot go on with the log. Begin one in an empty place.", missingText(lost.first, lost.last))
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return c.ship.tail.Durable(), nil
+}
+
+func (c *creator) snapshot(ctx context.Context, v *recovery.Viewed) (o createOutput, err error) {
+	snap := v.Snapshot()
+	if err := c.start(ctx, v); err != nil {
+		return o, err
+	}
+	var base wal.Position
+	if !c.full {
+		if base, err = c.base(ctx, snap.Head.Position); err != nil {
+			return o, err
+		}
+	}
+	bar, done := c.progress("snapshot", unknownTotal), int64(0)
+	defer bar.end()
+	m, err := snapshot.Take(ctx, c.ship.store, snap, snapshot.Options{
+		Base: base, PageSize: v.Facts().Options.PageSize, Seal: c.ship.seal,
+		Progress: func(n uint64) { done += int64(n); bar.at(done) },
+	})
+	if errors.Is(err, snapshot.ErrTaken) {
+		return c.has(ctx, snap.Head.Position)
+	}
+	if err != nil {
+		return o, err
+	}
+	return c.output(m, true), nil
+}
+
+// start makes sure that the snapshot's log has a start in the archive: it has none
+// when a checkpoint has let go of all entries.
+func (c *creator) start(ctx context.Context, v *recovery.Viewed) error {
+	head := v.Snapshot().Head
+	key := archive.Key{Kind: archive.KindStart, Log: head.Timeline}
+	r, _, err := c.ship.store.Get(ctx, key.String(), 0, 1)
+	if err == nil {
+		return r.Close()
+	}
+	if !errors.Is(err, objects.ErrNotFound) {
+		return err
+	}
+	s := archive.Start{Timeline: head.Timeline, Epoch: head.Epoch, First: head.LSN + 1, Before: head.Hash}
+	if err = c.ship.store.Put(ctx, key.String(), objects.Bytes(archive.EncodeStart(s))); errors.Is(err, objects.ErrExists) {
+		return nil // another one at work
+	}
+	return err
+}
+
+// base is the newest snapshot of the store's timeline before a position; zero when
+// there is none, or it cannot be restored itself.
+func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, error) {
+	list, err := snapshot.List(ctx, c.ship.store, now.Timeline)
+	if err != nil {
+		return wal.Position{}, err
+	}
+	for _, h := range list {
+		if h.Last >= now.LSN {
+			continue
+		}
+		if err := c.sameHistory(ctx, h.Position()); err != nil {
+			return wal.Position{}, err
+		}
+		_, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.o.Identities)
+		switch {
+		case err == nil, errors.Is(err, archive.ErrLocked):
+			return h.Position(), nil
+		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
+			return wal.Position{}, err
+		}
+		c.note("The snapshot at LSN %d cannot be read: an older one, or none, is the base. %v", h.Last, err)
+	}
+	return wal.Position{}, nil
+}
+
+// sameHistory compares a position with the archive's log, which the store's was
+// compared with when it was shipped, if that has the entry and can be read.
+func (c *creator) sameHistory(ctx context.Context, at wal.Position) error {
+	r, err := ship.OpenReader(ctx, c.ship.store, ship.ReadOptions{Identities: c.ship.o.Identities})
+	if err != nil {
+		return err
+	}
+	for item, err := range r.Entries(ctx, at.Timeline, at.LSN, at.LSN) {
+		switch {
+		case errors.Is(err, ship.ErrGap), errors.Is(err, archive.ErrLocked):
+			return nil
+		case err != nil:
+			return err
+		case item.Hash != at.Hash:
+			return fmt.Errorf("the snapshot at LSN %d is of entry %s, the log has %s there: %w", at.LSN, at.Hash, item.Hash, snapshot.ErrDiverged)
+		}
+	}
+	return nil
+}
+
+// has describes the snapshot that is there already.
+func (c *creator) has(ctx context.Context, at wal.Position) (createOutput, error) {
+	m, err := snapshot.Read(ctx, c.ship.store, at, c.ship.o.Identities)
+	if errors.Is(err, archive.ErrLocked) {
+		m, err = &snapshot.Manifest{Position: at}, nil
+	}
+	if err != nil {
+		return createOutput{}, err
+	}
+	return c.output(m, false), nil
+}
+
+func (c *creator) output(m *snapshot.Manifest, taken bool) createOutput {
+	return createOutput{
+		URL: c.ship.url, LSN: uint64(m.Position.LSN), Timeline: m.Position.Timeline.String(), Hash: m.Position.Hash.String(), Time: jsonTime(m.Time),
+		Base: uint64(m.Base.LSN), Taken: taken, Parts: len(m.Parts), Bytes: m.Stored(), Volumes: m.Volumes, Digest: m.Digest.String(),
+		Shipped: uint64(c.ship.archiver.Status().Shipped.LSN),
+	}
+}
+
+func (o createOutput) text(w io.Writer) {
+	if !o.Taken {
+		fmt.Fprintf(w, "It is there already: the snapshot at LSN %d in %s.\n", o.LSN, o.URL)
+		return
+	}
+	fmt.Fprintf(w, "Snapshot at LSN %d in %s: %s, %s in %s, %s.\n", o.LSN, o.URL, kindText(o.Base), bytesText(o.Bytes), count(o.Parts, "part"), count(o.Volumes, "volume"))
+}
+
+// kindText says what a snapshot is by its base.
+func kindText(base uint64) string {
+	if base == 0 {
+		return "whole"
+	}
+	return fmt.Sprintf("increment on LSN %d", base)
+}
