@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -70,3 +71,6 @@ func (e *RefusedError) Error() string {
 
 // Unwrap makes it ErrRefused, and what is missing.
 func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Why} }
+
+// missing reports whether an error is one of an archive that lacks something.
+func missing(err error) bool { return errors.Is(err, ship.ErrGap) }
