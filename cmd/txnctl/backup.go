@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/s3store"
 	"github.com/quire-db/quire/backup/ship"
 )
 
@@ -19,9 +21,10 @@ func newBackupCommand(a *app) *cobra.Command {
 		Use:   "backup",
 		Short: "Keep snapshots and the log in an archive, and check it",
 		Long: `Keep snapshots and the log in an archive, and check it. An archive is a place
-for objects, named by a URL: file:///path is a directory. It holds snapshots of the
-store and the entries of its log; txnctl restore makes a store of them, as it was
-at any LSN or time between.
+for objects, named by a URL: file:///path is a directory, s3://bucket/prefix a bucket
+(the standard AWS environment and profiles say whose; ?endpoint=https://host:port names
+another server). It holds snapshots of the store and the entries of its log; txnctl
+restore makes a store of them, as it was at any LSN or time between.
 
 Nothing in an archive is ever written over, so any number of these commands may run
 at once. An archive that holds another history than the store's is left as it is, and
@@ -40,7 +43,9 @@ file with --identity or in $QUIRE_AGE_IDENTITY. Listing needs no key.`,
 // schemes are the kinds of places that URLs of archives may name; begin: one that is
 // not there is made.
 func schemes(begin bool) objects.Schemes {
-	return objects.Known(objects.DirOptions{Create: begin})
+	all := objects.Known(objects.DirOptions{Create: begin})
+	maps.Copy(all, s3store.Schemes(s3store.Options{}))
+	return all
 }
 
 // objectTries is how often a call of a place is repeated by commands that end.
@@ -121,5 +126,5 @@ func completeURL(_ *cobra.Command, args []string, word string) ([]string, cobra.
 	if len(args) > 0 || len(word) >= len("file:///") {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return []string{"file:///"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	return []string{"file:///", "s3://"}, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
