@@ -9,11 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"github.com/quire-db/quire/backup/objects"
 )
@@ -82,7 +82,7 @@ func (p *putting) attempt(ctx context.Context) error {
 
 // isCut reports whether the other side closed the connection.
 func isCut(err error) bool {
-	for _, cut := range []error{syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+	for _, cut := range []error{unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, cut) {
 			return true
 		}
