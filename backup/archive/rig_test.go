@@ -45,7 +45,7 @@ func frames(t testing.TB, made []archivetest.Made, limit int64) (plain []byte, i
 		f, err := archive.NewFrame(m.Entry, m.Images())
 		ok(t, err)
 		if f.Payload() > limit {
-			for part, err := range f.Parts(10_000) {
+			for part, err := range f.Parts(max(10_000, int(f.Payload()/20))) {
 				ok(t, err)
 				id := uuid.UUID{byte(len(ids) + 1), byte(len(ids) >> 8), 2: 1, 6: 0x40, 8: 0x80}
 				blobs[id] = bytes.Clone(part)

@@ -103,14 +103,17 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// TestSealedEveryBit: whatever bit or byte of a sealed object changes, it is found,
-// with the key and without.
+// TestSealedEveryBit: whatever bit of the header, or byte behind it, changes, it is
+// found, with the key and without.
 func TestSealedEveryBit(t *testing.T) {
 	recipients := []age.Recipient{identity(t).Recipient()}
 	h := sealed()[0]
 	for _, o := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: recipients}} {
 		whole := seal(t, h, []uuid.UUID{id}, text(500), o)
 		for i := range len(whole) * 8 {
+			if i/8 >= archive.HeaderBytes && i%8 != i/8%8 {
+				continue
+			}
 			b := bytes.Clone(whole)
 			b[i/8] ^= 1 << (i % 8)
 			want := wal.ErrCorrupt

@@ -41,7 +41,7 @@ func TestPowerCut(t *testing.T) {
 		t.Fatalf("%v, and %v", keysOf(t, s), all)
 	}
 	for k := all[0].ops; k <= disk.Ops(); k++ {
-		for _, model := range []crashfs.Model{crashfs.Posix, crashfs.Ordered, crashfs.Random(uint64(k))} {
+		for _, model := range []crashfs.Model{crashfs.Posix, crashfs.Random(uint64(k))} {
 			image, err := objects.OpenDir("/store", objects.DirOptions{Disk: disk.Cut(k, model), Create: true})
 			ok(t, err)
 			last := wal.LSN(0)
