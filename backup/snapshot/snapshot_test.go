@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"filippo.io/age"
@@ -209,6 +210,18 @@ func TestTaken(t *testing.T) {
 	if _, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096, Base: m.Position}); !errors.Is(err, snapshot.ErrBase) {
 		t.Errorf("its own base: %v", err)
 	}
+	for what, base := range map[string]wal.Position{
+		"that the archive has not got":               {Timeline: m.Position.Timeline, LSN: m.Position.LSN - 1, Hash: m.Position.Hash},
+		"of which the archive has another history's": {Timeline: m.Position.Timeline, LSN: m.Position.LSN, Hash: wal.Hash{1}},
+	} {
+		w.live(5)
+		v, err := recovery.View(vfs.OS(), w.dir, 0)
+		must(t, err)
+		if _, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096, Base: base}); !errors.Is(err, snapshot.ErrBase) {
+			t.Errorf("a base %s: %v", what, err)
+		}
+		must(t, v.Close())
+	}
 }
 
 func (w *world) objects() map[string]int64 {
@@ -376,5 +389,47 @@ func TestTakeCutOff(t *testing.T) {
 				w.same(dir, whole)
 			}
 		}
+	}
+}
+
+// answers loses the answer to the put of a manifest, and fails all that come behind.
+type answers struct {
+	objects.Store
+	puts int
+	then error
+}
+
+func (a *answers) Put(ctx context.Context, key string, body objects.Body) error {
+	if !strings.HasSuffix(key, "/manifest") {
+		return a.Store.Put(ctx, key, body)
+	}
+	if a.puts++; a.puts > 1 {
+		return a.then
+	}
+	return errors.Join(objects.ErrUnknown, a.Store.Put(ctx, key, body))
+}
+
+// What a manifest names that may be there is not deleted.
+func TestTakeWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 12)
+	w.live(30)
+	must(t, w.m.Checkpoint(ctx))
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	for _, then := range []error{errors.New("no credentials"), context.Canceled} {
+		for key := range w.objects() {
+			must(t, w.store.Delete(ctx, key))
+		}
+		_, err = snapshot.Take(ctx, &answers{Store: w.store, then: then}, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize})
+		if !errors.Is(err, objects.ErrUnknown) || !errors.Is(err, then) {
+			t.Errorf("without an answer: %v", err)
+		}
+		if _, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize}); !errors.Is(err, snapshot.ErrTaken) {
+			t.Errorf("again: %v", err)
+		}
+		_, err = load(t, w.store, v.Snapshot().Head.Position)
+		must(t, err)
 	}
 }

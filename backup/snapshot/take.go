@@ -45,8 +45,11 @@ const DefaultPartBytes = 16 << 20
 const takers = 2
 
 // Take puts a snapshot into the archive, which has a FORMAT and the log's start.
-// held is held until Take returns. After an error nothing of it is there, but for
-// parts that nothing names. ErrTaken: there is one at that position, of this history.
+// held is held until Take returns. The caller vouches that the base is of held's
+// history; that the archive has it is looked up. After an error nothing of it is
+// there, but for parts that nothing names; with objects.ErrUnknown it may be there,
+// whole, which the next Take says. ErrTaken: there is one at that position, of this
+// history.
 func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o Options) (*Manifest, error) {
 	m := &Manifest{
 		Position: held.Head.Position, Epoch: held.Head.Epoch, Time: held.Head.Time,
@@ -55,17 +58,25 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	if !m.Whole() && o.Base.LSN >= m.Position.LSN {
 		return nil, fmt.Errorf("snapshot: take one at %v: %w: %v", m.Position, ErrBase, o.Base)
 	}
-	if err := m.absent(ctx, store); err != nil {
+	err := m.absent(ctx, store)
+	if err == nil {
+		err = m.based(ctx, store)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("snapshot: take one at %v: %w", m.Position, err)
 	}
 	w := newWriter(ctx, store, m, o)
-	err := m.export(held, w)
+	err = m.export(held, w)
+	named := false
 	if err = errors.Join(err, w.close()); err == nil {
 		if err = m.put(ctx, store, o); err == nil {
 			return m, nil
 		}
+		named = errors.Is(err, objects.ErrUnknown)
 	}
-	w.withdraw(context.WithoutCancel(ctx))
+	if !named { // what a manifest may name stays
+		w.withdraw(context.WithoutCancel(ctx))
+	}
 	return nil, fmt.Errorf("snapshot: take one at %v: %w", held.Head.Position, err)
 }
 
@@ -78,14 +89,32 @@ func (m *Manifest) export(held *pagestore.Snapshot, w *writer) (err error) {
 	return err
 }
 
-// put makes the snapshot be there.
+// based is nil when the archive has the base.
+func (m *Manifest) based(ctx context.Context, store objects.Store) error {
+	if m.Whole() {
+		return nil
+	}
+	h, err := headerOf(ctx, store, manifestKey(m.Base))
+	switch {
+	case errors.Is(err, objects.ErrNotFound):
+		return fmt.Errorf("%w: the archive has none at %v: take a whole one", ErrBase, m.Base)
+	case err == nil && h.Position() != m.Base:
+		return fmt.Errorf("%w: the archive has one at %v, not at %v: take a whole one", ErrBase, h.Position(), m.Base)
+	}
+	return err
+}
+
+// put makes the snapshot be there. objects.ErrUnknown: it may be.
 func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) error {
 	sealed, _, err := archive.Seal(m.header(m.Key(), 1), nil, m.encode(), o.Seal)
 	if err != nil {
 		return err
 	}
-	if err = put(ctx, store, m.Key(), sealed); errors.Is(err, objects.ErrExists) {
-		return m.absent(ctx, store)
+	if err = put(ctx, store, m.Key(), sealed); !errors.Is(err, objects.ErrExists) {
+		return err
+	}
+	if err = m.absent(ctx, store); err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrDiverged) {
+		err = fmt.Errorf("%w whose manifest is there: %w", objects.ErrUnknown, err)
 	}
 	return err
 }
@@ -107,11 +136,18 @@ func (m *Manifest) absent(ctx context.Context, store objects.Store) error {
 	return nil
 }
 
-// put puts an object until it is known what became of it, a bounded number of times.
+// put puts an object until it is known what became of it, a bounded number of times. A
+// later call that fails does not say what became of an earlier one.
 func put(ctx context.Context, store objects.Store, key archive.Key, b []byte) error {
 	for try := 0; ; try++ {
 		err := store.Put(ctx, key.String(), objects.Bytes(b))
-		if !errors.Is(err, objects.ErrUnknown) || try == putTries {
+		if !errors.Is(err, objects.ErrUnknown) {
+			if try > 0 && err != nil && !errors.Is(err, objects.ErrExists) {
+				err = fmt.Errorf("%w: %w", objects.ErrUnknown, err)
+			}
+			return err
+		}
+		if try == putTries {
 			return err
 		}
 		select {
