@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/quire-db/quire/backup/objects"
@@ -581,5 +582,42 @@ func TestRestoresTogether(t *testing.T) {
 	group.Wait()
 	if left := names(t, parent, "store"); made.Load() != 1 || !slices.Equal(left, []string{"store"}) {
 		t.Errorf("%d made it, there are %v", made.Load(), left)
+	}
+}
+
+// torn is a store of which each body of a snapshot's object fails once, after some bytes.
+type torn struct {
+	objects.Store
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (s *torn) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+	r, size, err := s.Store.Get(ctx, key, off, n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || s.seen[key] || !strings.Contains(key, "/snap/") || n >= 0 {
+		return r, size, err
+	}
+	s.seen[key] = true
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(io.LimitReader(r, size/2), iotest.ErrReader(errors.New("connection reset"))), r}, size, nil
+}
+
+func TestRestoreGoesOnWhereABodyFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 15)
+	w.live(20)
+	w.ship()
+	w.snapshot(true)
+	store := &torn{Store: w.store, seen: map[string]bool{}}
+	dir := filepath.Join(t.TempDir(), "store")
+	got, err := txn.Restore(ctx, store, dir, restore.Target{}, restore.Options{Retry: impatient}, txn.Options{})
+	must(t, err)
+	w.holds(dir, got)
+	if len(got.Snapshots) != 1 || len(got.Passed) > 0 || len(store.seen) < 2 {
+		t.Errorf("%+v, %v", got, store.seen)
 	}
 }

@@ -36,7 +36,7 @@ type Options struct {
 	// Open opens the store in a directory as a follower, or makes an empty one.
 	Open       func(dir string, make bool) (Replica, error)
 	Identities []age.Identity
-	Retry      ship.Retry // of calls of the archive's store
+	Retry      ship.Retry // of what is read of the archive's store, but for lists of snapshots
 	Follower   bool       // leave it a follower
 	CacheBytes int64      // of memory for trees while snapshots are loaded; 0 is 64 MiB
 	DryRun     bool       // read and verify all that is needed, and make nothing
@@ -114,7 +114,7 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if err != nil {
 		return nil, err
 	}
-	r := &restoring{ctx: ctx, store: store, logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
+	r := &restoring{ctx: ctx, store: newPatient(store, o.Retry), logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
 	if !o.DryRun {
 		if err := r.vacant(); err != nil {
 			return nil, err
