@@ -131,6 +131,9 @@ func (r *restoring) snapshots() (list []archive.Header, err error) {
 		if errors.Is(err, objects.ErrNotFound) && upTo.LSN != 0 {
 			return list, nil // the archive begins later
 		}
+		if errors.Is(err, objects.ErrNotFound) {
+			return nil, &RefusedError{Target: r.target, Why: fmt.Errorf("the archive has no log of timeline %s: %w", timeline, ship.ErrGap)}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -228,6 +228,9 @@ func TestRestoreToTime(t *testing.T) {
 			}
 		}
 	}
+	if _, _, err := w.restore(restore.Target{Timeline: wal.TimelineID{9}}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("to a timeline that is not there: %v", err)
+	}
 	if _, _, err := w.restore(restore.Target{Time: time.Unix(1, 0)}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
 		t.Errorf("before there was anything: %v", err)
 	}
