@@ -45,7 +45,7 @@ var levels = [][]row{
 		{"backup/objects/objectstest", "backup/objects"},
 		{"backup/objects/s3store", "backup/objects github.com/aws/aws-sdk-go-v2/aws github.com/aws/aws-sdk-go-v2/aws/retry " +
 			"github.com/aws/aws-sdk-go-v2/aws/transport/http github.com/aws/aws-sdk-go-v2/config github.com/aws/aws-sdk-go-v2/service/s3 " +
-			"github.com/aws/aws-sdk-go-v2/service/s3/types github.com/aws/smithy-go github.com/aws/smithy-go/logging github.com/google/uuid golang.org/x/sys/unix"},
+			"github.com/aws/aws-sdk-go-v2/service/s3/types github.com/aws/smithy-go github.com/aws/smithy-go/logging github.com/google/uuid"},
 		{"backup/objects/s3store/s3test", "golang.org/x/sys/unix"},
 	},
 	{

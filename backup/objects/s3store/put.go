@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 
 	"github.com/quire-db/quire/backup/objects"
 )
@@ -82,12 +82,8 @@ func (p *putting) attempt(ctx context.Context) error {
 
 // isCut reports whether the other side closed the connection.
 func isCut(err error) bool {
-	for _, cut := range []error{unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
-		if errors.Is(err, cut) {
-			return true
-		}
-	}
-	return false
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) && op.Op != "dial" && !op.Timeout()
 }
 
 // cutOff looks whether there is an object, when the server has closed the
