@@ -38,7 +38,8 @@ type creator struct {
 	keys
 	full bool
 
-	ship *shipment
+	ship  *shipment
+	noted bool // that entries are missing
 }
 
 func newBackupCreateCommand(a *app) *cobra.Command {
@@ -71,25 +72,24 @@ between archive and log, it is taken all the same, and said which.`,
 	return c
 }
 
-func (c *creator) run(ctx context.Context, url string) (err error) {
-	if c.ship, err = c.newShipment(ctx, url, &c.keys, objectTries); err != nil {
+func (c *creator) run(ctx context.Context, url string) error {
+	var o createOutput
+	err := errOvertaken
+	for try := 0; try < exportTries && errors.Is(err, errOvertaken); try++ {
+		o, err = c.try(ctx, url)
+	}
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.ship.close()) }()
-	for range exportTries {
-		var o createOutput
-		if o, err = c.take(ctx); !errors.Is(err, errOvertaken) {
-			if err == nil {
-				err = c.print(o, o.text)
-			}
-			return err
-		}
-	}
-	return err
+	return c.print(o, o.text)
 }
 
-// take ships the log, and takes a snapshot of where that ends.
-func (c *creator) take(ctx context.Context) (o createOutput, err error) {
+// try begins anew: an archiver that stopped is of no use any more.
+func (c *creator) try(ctx context.Context, url string) (o createOutput, err error) {
+	if c.ship, err = c.newShipment(ctx, url, &c.keys, objectTries); err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, c.ship.close()) }()
 	at, err := c.log(ctx)
 	if err != nil {
 		return o, err
@@ -106,20 +106,21 @@ func (c *creator) take(ctx context.Context) (o createOutput, err error) {
 	return o, overtaken(v, err)
 }
 
-// log ships the log as far as it is durable. A log that does not reach back to
-// where the archive ends is no reason not to keep the state of now; at is 0 then,
-// the newest.
-func (c *creator) log(ctx context.Context) (at wal.LSN, err error) {
-	err = c.ship.once(ctx)
+// log ships the log, and returns up to where it is durable. A log that does not
+// reach back to where the archive ends is no reason not to keep the state of now.
+func (c *creator) log(ctx context.Context) (wal.LSN, error) {
+	err := c.ship.once(ctx)
 	var lost *lostError
-	if errors.As(err, &lost) {
-		c.note("Note: %s, and no longer in the store's log: what they did cannot be restored step by step, and this archive cannot go on with the log. Begin one in an empty place.", missingText(lost.first, lost.last))
-		return 0, nil
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return c.ship.tail.Durable(), nil
+	case !errors.As(err, &lost):
 		return 0, err
+	case !c.noted:
+		c.note("Note: %s, and no longer in the store's log: what they did cannot be restored step by step, and this archive cannot go on with the log. Begin one in an empty place.", missingText(lost.first, lost.last))
+		c.noted = true
 	}
-	return c.ship.tail.Durable(), nil
+	return c.ship.durable, nil
 }
 
 func (c *creator) snapshot(ctx context.Context, v *recovery.Viewed) (o createOutput, err error) {

@@ -27,6 +27,7 @@ type shipment struct {
 	archiver *ship.Archiver
 	tail     *recovery.Tail
 	begin    wal.LSN // of what the log still has
+	durable  wal.LSN // up to which it is, at the last look
 	before   wal.LSN // where the archive ended
 	failing  bool    // it was said that the place cannot be reached
 }
@@ -89,7 +90,7 @@ func (s *shipment) history(context.Context) (ship.History, error) {
 	}
 	defer v.Close()
 	scan, facts := v.Findings().Scan, v.Facts()
-	s.begin = facts.Kept()
+	s.begin, s.durable = facts.Kept(), scan.Durable.LSN
 	if scan.Last == 0 {
 		return nil, errors.New("the store has no entry yet: there is nothing to archive")
 	}
@@ -187,8 +188,7 @@ func (s *shipment) lost(from wal.LSN, err error) error {
 func (s *shipment) open() (err error) {
 	at := s.archiver.Position().LSN
 	if at == 0 {
-		s.tail, err = recovery.OpenTail(s.fs, s.dir, s.begin)
-		return err
+		return s.openFirst()
 	}
 	if s.tail, err = recovery.OpenTail(s.fs, s.dir, at); !errors.Is(err, wal.ErrCompacted) {
 		return err
@@ -197,6 +197,19 @@ func (s *shipment) open() (err error) {
 		return s.lost(at+1, err)
 	}
 	return err
+}
+
+// openFirst opens the log where it begins, for a new archive.
+func (s *shipment) openFirst() (err error) {
+	for range exportTries {
+		if s.tail, err = recovery.OpenTail(s.fs, s.dir, s.begin); !errors.Is(err, wal.ErrCompacted) {
+			return err
+		}
+		if _, err := s.history(context.Background()); err != nil { // a checkpoint came between
+			return err
+		}
+	}
+	return errOvertaken
 }
 
 func (s *shipment) close() error {
@@ -218,6 +231,9 @@ func (s *shipment) next() (ship.Entry, error) {
 // explain says what an archiver that stopped means for who runs it.
 func (s *shipment) explain(err error) error {
 	shipped := s.archiver.Status().Shipped.LSN
+	if shipped == 0 {
+		shipped = s.begin - 1
+	}
 	var gap *ship.GapError
 	switch {
 	case err == nil:

@@ -366,7 +366,7 @@ func (o archiveReport) text(w io.Writer, name, bad style) {
 		fact{"proof", proof},
 	)
 	for _, r := range o.Restorable {
-		fmt.Fprintf(w, "  LSN %d to %d, %s to %s, of %s\n", r.First, r.Last, shortTime(r.FirstTime), shortTime(r.LastTime), r.Timeline)
+		fmt.Fprintf(w, "  %s of %s\n", r.text(), r.Timeline)
 	}
 	for _, p := range o.Problems {
 		fmt.Fprintf(w, "  %s %s: %s\n", bad.paint(p.Kind+":"), p.Key, p.Reason)
@@ -374,6 +374,13 @@ func (o archiveReport) text(w io.Writer, name, bad style) {
 	for _, p := range o.Notes {
 		fmt.Fprintf(w, "  %s: %s: %s\n", p.Kind, p.Key, p.Reason)
 	}
+}
+
+func (r restorable) text() string {
+	if r.First == r.Last {
+		return fmt.Sprintf("LSN %d, %s,", r.First, shortTime(r.FirstTime))
+	}
+	return fmt.Sprintf("LSN %d to %d, %s to %s,", r.First, r.Last, shortTime(r.FirstTime), shortTime(r.LastTime))
 }
 
 func (o archiveReport) nothing() string {

@@ -186,7 +186,7 @@ func (r *restorer) noteEnd(ctx context.Context, store objects.Store, logs *ship.
 	if got.Target.Time.IsZero() {
 		return nil
 	}
-	l, err := listLog(ctx, store, logs, got.Position.Timeline, nil)
+	l, err := listLog(ctx, store, logs, got.Target.Timeline, nil)
 	if err == nil && uint64(got.Position.LSN) >= l.Last {
 		r.note("The archive of timeline %s ends with LSN %d (%s): what was committed between then and %s, if anything, is not in it.",
 			l.Timeline, got.Position.LSN, jsonTime(got.Time.UnixNano()), got.Target)

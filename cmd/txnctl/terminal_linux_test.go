@@ -103,6 +103,12 @@ func TestTerminal(t *testing.T) {
 	if !strings.HasPrefix(stdout, "Committed as LSN 2: notes, 16.0 KiB") {
 		t.Errorf("shown is %q", stdout)
 	}
+	url := "file://" + filepath.Join(t.TempDir(), "archive")
+	show(nil, "backup", "create", url)
+	if stdout, stderr = show(nil, "restore", url, filepath.Join(t.TempDir(), "new")); !strings.Contains(stdout, "\x1b[1mverdict") || !strings.Contains(stderr, "restore: snapshot") {
+		t.Errorf("shown is %q and %q", stdout, stderr)
+	}
+	show(nil, "backup", "verify", url, "--restore")
 	if stdout, _ = show(nil, "ls"); !strings.Contains(stdout, "\x1b[1mNAME") {
 		t.Errorf("no colour in %q", stdout)
 	}
@@ -113,8 +119,11 @@ func TestTerminal(t *testing.T) {
 }
 
 func TestPipe(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "store")
-	for _, args := range [][]string{{"init"}, {"import", "notes", "-"}, {"ls"}, {"status"}, {"log"}, {"recovery", "verify"}} {
+	dir, url := filepath.Join(t.TempDir(), "store"), "file://"+filepath.Join(t.TempDir(), "archive")
+	for _, args := range [][]string{
+		{"init"}, {"import", "notes", "-"}, {"ls"}, {"status"}, {"log"}, {"recovery", "verify"},
+		{"backup", "create", url}, {"backup", "archive", url, "--once"}, {"backup", "ls", url}, {"backup", "verify", url}, {"restore", url, dir + "2"},
+	} {
 		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 		if err != nil {
 			t.Fatal(err)
