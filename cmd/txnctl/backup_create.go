@@ -172,6 +172,10 @@ func (c *creator) start(ctx context.Context, v *recovery.Viewed) error {
 // there is none, or it cannot be restored itself.
 func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, error) {
 	list, err := snapshot.List(ctx, c.ship.store, now.Timeline)
+	if errors.Is(err, wal.ErrCorrupt) {
+		c.note("A snapshot in the archive is damaged, so this one is whole: %v", err)
+		return wal.Position{}, nil
+	}
 	if err != nil {
 		return wal.Position{}, err
 	}
