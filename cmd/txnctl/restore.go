@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ type restoreOutput struct {
 	Digest    string   `json:"digest" doc:"of all volumes, tags and states; of the last snapshot after a dry run"`
 	Entries   uint64   `json:"entries" doc:"applied behind the last snapshot"`
 	Snapshots []uint64 `json:"snapshots" doc:"LSNs of those that were loaded, in order"`
+	Passed    []string `json:"passed_over" doc:"why newer snapshots could not be used; the log was, instead"`
 	Objects   int      `json:"objects" doc:"of snapshots that were read"`
 	Bytes     int64    `json:"bytes" doc:"of these"`
 	Role      string   `json:"role" doc:"of the store: writer or follower"`
@@ -270,6 +272,9 @@ func refusedText(to restore.Target, r *restore.RefusedError) string {
 	if n := len(r.After); n > 0 {
 		near = append(near, fmt.Sprintf("--to-lsn %d behind it", r.After[0].LSN))
 	}
+	if n := uint64(len(r.Passed)); n > 0 {
+		why += fmt.Sprintf("; %s cannot be used: %v", count(n, "snapshot"), strings.Join(reasons(r.Passed), "; "))
+	}
 	text := fmt.Sprintf("cannot restore to %s: %s; nothing was changed", to, why)
 	if len(near) > 0 {
 		text += "; what can be restored: " + strings.Join(near, ", ")
@@ -277,15 +282,26 @@ func refusedText(to restore.Target, r *restore.RefusedError) string {
 	return text
 }
 
+// reasons are the texts of errors, each once: a snapshot and its increments fail alike.
+func reasons(errs []error) (texts []string) {
+	for _, err := range errs {
+		if text := err.Error(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
 func restoreOutputOf(g *restore.Restored) restoreOutput {
 	o := restoreOutput{
 		Target: g.Target.String(), LSN: uint64(g.Position.LSN), Timeline: g.Position.Timeline.String(), Hash: g.Position.Hash.String(),
-		Time: jsonTime(g.Time.UnixNano()), Volumes: g.Volumes, Digest: g.Digest.String(), Entries: g.Entries, Snapshots: []uint64{},
+		Time: jsonTime(g.Time.UnixNano()), Volumes: g.Volumes, Digest: g.Digest.String(), Entries: g.Entries, Snapshots: []uint64{}, Passed: []string{},
 		Objects: g.Objects, Bytes: g.Bytes,
 	}
 	for _, p := range g.Snapshots {
 		o.Snapshots = append(o.Snapshots, uint64(p.LSN))
 	}
+	o.Passed = append(o.Passed, reasons(g.Passed)...)
 	if g.Began.LSN != 0 {
 		o.Began, o.New = uint64(g.Began.LSN), g.Began.Timeline.String()
 	}
@@ -309,6 +325,9 @@ func (o restoreOutput) text(w io.Writer, name style) {
 		fact{"made of", o.madeOf()},
 		fact{"goes on", began},
 	)
+	for _, why := range o.Passed {
+		fmt.Fprintf(w, "Passed over, and the log used instead: %s\n", why)
+	}
 }
 
 // volumes is empty after a dry run, which has seen those of a snapshot only.
