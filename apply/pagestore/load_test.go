@@ -69,7 +69,7 @@ func TestLoadOutOfOrder(t *testing.T) {
 
 // FuzzLoad: any bytes are a snapshot or an error, whatever else they are behind.
 func FuzzLoad(f *testing.F) {
-	heads, forms := pagestoretest.Loaded(f, 7, 8, memory)
+	heads, forms := pagestoretest.Loaded(f, 127, 6, memory)
 	f.Add(forms[1], false)
 	f.Add(forms[0], true)
 	f.Fuzz(func(t *testing.T, form []byte, whole bool) {
