@@ -186,7 +186,7 @@ func (r *opening) create() error {
 	facts := manifest.Facts{
 		Store:   r.newUUID(),
 		Node:    manifest.Node{Place: placeOf(r.o.FS, r.o.Dir)},
-		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: wal.DefaultPageSize, HeapFileBytes: heapFileBytes},
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: wal.DefaultPageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
 	}
 	if r.o.Follower {
 		facts.Node.Role = manifest.Follower
@@ -195,8 +195,6 @@ func (r *opening) create() error {
 	}
 	return pagestore.Create(r.o.FS, r.o.Dir, facts)
 }
-
-const heapFileBytes = 1 << 30
 
 func (r *opening) path(name string) string { return filepath.Join(r.o.Dir, name) }
 

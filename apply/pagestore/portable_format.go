@@ -72,8 +72,6 @@ const (
 	partItemFixed   = 28
 	pageRowSize     = 24
 	endItemSize     = 17
-
-	maxValue = 1024 // of a record; catalogue.MaxValue
 )
 
 // portable is an item in its parts.
@@ -202,7 +200,7 @@ func (r *portableReader) strings(it *portable) error {
 		return err
 	}
 	a, b := int(binary.LittleEndian.Uint16(r.buf)), int(binary.LittleEndian.Uint16(r.buf[2:]))
-	if it.kind == itemKept && (a == 0 || b == 0 || b > catalogue.MaxKey) || a == 0 || a > catalogue.MaxKey || b > maxValue {
+	if it.kind == itemKept && (a == 0 || b == 0 || b > catalogue.MaxKey) || a == 0 || a > catalogue.MaxKey || b > catalogue.MaxValue {
 		return r.bad(fmt.Sprintf("its lengths are %d and %d", a, b))
 	}
 	if err := r.read(a + b); err != nil {

@@ -1,7 +1,8 @@
 // Package archive is the layout of an archive in an object store: which keys
 // there are, what each means, and the bytes of their objects but for what is within
 // snapshots. Whoever ships entries, takes snapshots, restores, verifies or deletes
-// agrees on it here. The package does no input or output of its own.
+// agrees on it here. The package does no input or output of its
+// own, but that ReadHeader asks a store for the beginning of an object.
 //
 // # Use
 //

@@ -21,11 +21,11 @@ func (r *restoring) choose() error {
 		}
 		r.got.Target = r.target
 	}
-	list, err := r.snapshots()
-	if err != nil {
+	var err error
+	if r.all, err = r.snapshots(); err != nil {
 		return err
 	}
-	r.list = slices.DeleteFunc(list, r.behind)
+	r.list = slices.DeleteFunc(slices.Clone(r.all), r.behind)
 	return r.next()
 }
 
@@ -152,11 +152,7 @@ func (r *restoring) refuse(err error) error {
 		return err
 	}
 	e := &RefusedError{Target: r.target, Why: err, Before: r.got.Position, Time: r.got.Time, Passed: r.passed}
-	list, errList := r.snapshots()
-	if errList != nil {
-		return errors.Join(e, errList)
-	}
-	for _, h := range slices.Backward(list) {
+	for _, h := range slices.Backward(r.all) {
 		if h.Last >= gap.First && r.behind(h) {
 			e.After = append(e.After, h.Position())
 		}

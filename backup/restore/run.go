@@ -92,7 +92,8 @@ type restoring struct {
 	dir     string
 	o       Options
 	target  Target
-	list    []archive.Header // snapshots that could be used, the newest first
+	all     []archive.Header // snapshots of the history that leads to the timeline, the newest first
+	list    []archive.Header // of these, what could still be used
 	chain   []*snapshot.Manifest
 	passed  []error // why newer ones could not be used
 	replica Replica
@@ -175,7 +176,7 @@ func (r *restoring) follow() error {
 
 // entries calls do with each entry between the snapshot and the target.
 func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
-	at := r.position()
+	at := r.got.Position
 	if r.reached() {
 		return nil
 	}
@@ -216,9 +217,6 @@ func (r *restoring) reached() bool {
 	at := r.got.Position.LSN
 	return at != 0 && (at == r.target.LSN || !r.target.Time.IsZero() && !r.got.Time.Before(r.target.Time))
 }
-
-// position is what was restored so far.
-func (r *restoring) position() wal.Position { return r.got.Position }
 
 func (r *restoring) progress(p Progress) {
 	if r.o.Progress != nil {

@@ -143,7 +143,7 @@ func (r *restoring) load() error {
 	last := r.chain[len(r.chain)-1]
 	if err := pagestore.Create(r.o.Disk, r.staged(), manifest.Facts{
 		Store: uuid.Must(uuid.NewV7()), Timeline: last.Position.Timeline, Epoch: last.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: last.PageSize, HeapFileBytes: heapFileBytes},
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: last.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
 	}); err != nil {
 		return err
 	}
@@ -159,12 +159,10 @@ func (r *restoring) load() error {
 	return l.Finish()
 }
 
-const heapFileBytes = 1 << 30
-
 func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
 	p := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
 	defer p.Close()
-	counted := &counted{r: r, in: p, of: m}
+	counted := &counted{r: r, in: p, lsn: m.Position.LSN, of: m.Plain()}
 	if err := l.Load(m.Head(), counted); err != nil {
 		return err
 	}
@@ -179,19 +177,15 @@ func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
 
 // counted tells how much of a snapshot was read.
 type counted struct {
-	r    *restoring
-	in   io.Reader
-	of   *snapshot.Manifest
-	done int64
+	r        *restoring
+	in       io.Reader
+	lsn      wal.LSN
+	done, of int64
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
 	c.done += int64(n)
-	var all int64
-	for _, part := range c.of.Parts {
-		all += part.Plain
-	}
-	c.r.progress(Progress{Step: "load", LSN: c.of.Position.LSN, Done: c.done, Of: all})
+	c.r.progress(Progress{Step: "load", LSN: c.lsn, Done: c.done, Of: c.of})
 	return n, err
 }

@@ -77,6 +77,14 @@ func (m *Manifest) Head() pagestore.Head {
 // Whole reports whether the snapshot needs no other one.
 func (m *Manifest) Whole() bool { return m.Base == wal.Position{} }
 
+// Plain is the bytes of the portable form.
+func (m *Manifest) Plain() (bytes int64) {
+	for _, p := range m.Parts {
+		bytes += p.Plain
+	}
+	return bytes
+}
+
 // Stored is the bytes of the parts in the archive.
 func (m *Manifest) Stored() (bytes int64) {
 	for _, p := range m.Parts {

@@ -41,19 +41,6 @@ func Read(ctx context.Context, store objects.Store, at wal.Position, identities 
 	return decode(&o.Header, plain)
 }
 
-// headerOf reads what an object says of itself.
-func headerOf(ctx context.Context, store objects.Store, key archive.Key) (archive.Header, error) {
-	r, size, err := store.Get(ctx, key.String(), 0, archive.HeaderBytes)
-	if err != nil {
-		return archive.Header{}, err
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return archive.Header{}, err
-	}
-	return archive.DecodeHeader(key, size, b)
-}
-
 // List is the headers of the manifests of a log's snapshots, the newest first. Those
 // that are damaged (wal.ErrCorrupt), or a newer Quire's (wal.ErrVersion), are named
 // by the error, which the list of the others comes with.
@@ -68,7 +55,7 @@ func List(ctx context.Context, store objects.Store, log wal.TimelineID) ([]archi
 		if err != nil || key.Kind != archive.KindManifest {
 			continue // a part, or for whoever verifies the archive to report
 		}
-		h, err := headerOf(ctx, store, key)
+		h, err := archive.ReadHeader(ctx, store, key)
 		switch {
 		case errors.Is(err, objects.ErrNotFound): // deleted since it was listed
 		case errors.Is(err, wal.ErrCorrupt), errors.Is(err, wal.ErrVersion):

@@ -159,11 +159,11 @@ func (l *lister) ends(ctx context.Context, store objects.Store) error {
 	if l.first.First == 0 {
 		return nil
 	}
-	first, err := headerOf(ctx, store, l.first)
+	first, err := archive.ReadHeader(ctx, store, l.first)
 	if err != nil {
 		return err
 	}
-	last, err := headerOf(ctx, store, l.last)
+	last, err := archive.ReadHeader(ctx, store, l.last)
 	l.First, l.FirstTime = uint64(first.First), jsonTime(first.FirstTime)
 	l.Last, l.LastTime = uint64(last.Last), jsonTime(last.LastTime)
 	l.Encrypted = last.Encryption != archive.EncryptionNone
@@ -171,7 +171,7 @@ func (l *lister) ends(ctx context.Context, store objects.Store) error {
 }
 
 func (l *lister) snapshot(ctx context.Context, store objects.Store, at wal.Position, ids []age.Identity) snapshotListing {
-	h, err := headerOf(ctx, store, archive.Key{Kind: archive.KindManifest, Log: at.Timeline, First: at.LSN})
+	h, err := archive.ReadHeader(ctx, store, archive.Key{Kind: archive.KindManifest, Log: at.Timeline, First: at.LSN})
 	if err != nil {
 		return snapshotListing{LSN: uint64(at.LSN), Problem: err.Error()}
 	}

@@ -126,24 +126,11 @@ func (s *shipment) encrypted(ctx context.Context) error {
 	if newest.First == 0 {
 		return nil
 	}
-	h, err := headerOf(ctx, s.store, newest)
+	h, err := archive.ReadHeader(ctx, s.store, newest)
 	if err == nil && h.Encryption != archive.EncryptionNone {
 		err = usagef("what is in %s is encrypted: name the --recipient of what is to be added", s.url)
 	}
 	return err
-}
-
-// headerOf reads what an object says of itself.
-func headerOf(ctx context.Context, store objects.Store, key archive.Key) (archive.Header, error) {
-	r, size, err := store.Get(ctx, key.String(), 0, archive.HeaderBytes)
-	if err != nil {
-		return archive.Header{}, err
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return archive.Header{}, err
-	}
-	return archive.DecodeHeader(key, size, b)
 }
 
 // lostError says that the log does not reach back to where the archive ends.

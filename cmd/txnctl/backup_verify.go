@@ -227,7 +227,7 @@ func (v *archiveVerifier) base(ctx context.Context, m *snapshot.Manifest) error 
 // badPart is the first part that is not there, or the manifest's key when all are.
 func (v *archiveVerifier) badPart(ctx context.Context, m *snapshot.Manifest) string {
 	for i, part := range m.Parts {
-		h, err := headerOf(ctx, v.store, m.PartKey(i))
+		h, err := archive.ReadHeader(ctx, v.store, m.PartKey(i))
 		if err != nil || h.Sum != part.Sum {
 			return m.PartKey(i).String()
 		}

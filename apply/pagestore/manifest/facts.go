@@ -38,6 +38,9 @@ type Options struct {
 	HeapFileBytes int64  // size that heap files grow to
 }
 
+// DefaultHeapFileBytes is the size that heap files of a new store grow to.
+const DefaultHeapFileBytes = 1 << 30
+
 // Checkpoint is the state of the page store that needs no log.
 type Checkpoint struct {
 	LSN  wal.LSN
