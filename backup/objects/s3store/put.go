@@ -90,11 +90,8 @@ func isCut(err error) bool {
 // connection: one that refuses a large object may do so before all is sent, and
 // what it said is lost with that.
 func (p *putting) cutOff(ctx context.Context, why error) error {
-	was := p.maybe
-	p.maybe = true // so that taken looks whose it is
-	err := p.taken(ctx)
+	err := p.whose(ctx)
 	if err != nil && !errors.Is(err, objects.ErrExists) {
-		p.maybe = was
 		return why
 	}
 	return err
@@ -113,12 +110,18 @@ func (p *putting) input(data *sender) *s3.PutObjectInput {
 	}
 }
 
-// taken finds out whose the object is that takes the key: our own, if an
-// attempt put it whose answer was lost.
+// taken is what a refusal because of the key means: an attempt whose answer was lost
+// may have put the object.
 func (p *putting) taken(ctx context.Context) error {
 	if !p.maybe {
 		return objects.ErrExists
 	}
+	return p.whose(ctx)
+}
+
+// whose finds out whose the object is that takes the key: nil when it is our own,
+// ErrExists when it is another's.
+func (p *putting) whose(ctx context.Context) error {
 	head, err := p.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &p.place.bucket, Key: p.name(p.key)})
 	if err != nil {
 		return err // and it stays unknown
