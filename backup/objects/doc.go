@@ -30,7 +30,8 @@
 //     returned nil, its absence is. What Get and List show of a Put under
 //     way may be gone after a power cut: who deletes something because of an
 //     object confirms that one first, by a Put that answers ErrExists.
-//   - Memory does not grow with the size of objects or with their number.
+//   - Memory does not grow with the size of objects or with their number, but for the
+//     keys that a list of a Retrying store remembers.
 //   - Bad keys, foreign files and any bytes in the place of a store are errors.
 //
 // # Errors
@@ -52,6 +53,27 @@
 //
 // A context that ends gives its error, and ErrUnknown beside it if the call had
 // come too far.
+//
+// # Trying again
+//
+// Retrying makes of a store one whose calls are tried again while their answers
+// are not settled: not one of ErrExists, ErrNotFound, ErrForeign, ErrFailed, ErrKey,
+// ErrChecksum, ErrUnfit, fs.ErrInvalid. It waits between tries, twice as long each time
+// up to a bound, and gives up after a number of them, or when the context ends.
+//
+//	call    what fails                 then
+//	Put     ErrUnknown                 it is put again: nil, or ErrExists, which may be this
+//	                                   call's own object: compare
+//	Put,    an answer is lost, and     the last error, and ErrUnknown
+//	Delete  the tries after it fail
+//	Get     in the middle              the reader goes on where it was; ErrNotFound when the
+//	                                   object is gone, or another of another size is there
+//	List    in the middle              it begins anew, and yields no key twice
+//	any     nothing comes for          that try is given up with context.DeadlineExceeded
+//	        RetryOptions.Call
+//
+// A reader that goes on believes that the object is still the one which it began: a key
+// that is deleted and put again with as many other bytes is found out by the formats.
 //
 // # Keys
 //

@@ -273,7 +273,7 @@ func TestRestoreWithout(t *testing.T) {
 }
 
 // impatient repeats without waiting, and gives up soon.
-var impatient = ship.Retry{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
 
 // The archive's store is out of reach from each call on: the restore fails as a
 // whole, and the next one succeeds.
@@ -291,6 +291,15 @@ func TestRestoreCutOff(t *testing.T) {
 	calls := len(counted.Log())
 	if calls < 20 {
 		t.Fatalf("only %d calls", calls)
+	}
+	for n := range calls { // one that fails alone is repeated, whatever it is
+		counted = objectstest.Count(w.store)
+		counted.At(n, objectstest.Fail)
+		got, err := txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, DryRun: true}, txn.Options{})
+		must(t, err)
+		if len(got.Passed) > 0 || len(counted.Log()) < calls {
+			t.Fatalf("call %d: %+v", n, got)
+		}
 	}
 	failed := 0
 	for n := range calls {

@@ -36,10 +36,10 @@ type Options struct {
 	// Open opens the store in a directory as a follower, or makes an empty one.
 	Open       func(dir string, make bool) (Replica, error)
 	Identities []age.Identity
-	Retry      ship.Retry // of what is read of the archive's store, but for lists of snapshots
-	Follower   bool       // leave it a follower
-	CacheBytes int64      // of memory for trees while snapshots are loaded; 0 is 64 MiB
-	DryRun     bool       // read and verify all that is needed, and make nothing
+	Retry      objects.RetryOptions // of calls of the archive's store; Tries are 5 when zero
+	Follower   bool                 // leave it a follower
+	CacheBytes int64                // of memory for trees while snapshots are loaded; 0 is 64 MiB
+	DryRun     bool                 // read and verify all that is needed, and make nothing
 	Now        func() time.Time
 	// Progress, when there is one, hears of what was done.
 	Progress func(Progress)
@@ -111,11 +111,18 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
+	if o.Retry.Tries == 0 {
+		o.Retry.Tries = 5
+	}
+	store, err := objects.Retrying(store, o.Retry)
+	if err != nil {
+		return nil, err
+	}
 	logs, err := ship.OpenReader(ctx, store, ship.ReadOptions{Identities: o.Identities, Retry: o.Retry})
 	if err != nil {
 		return nil, err
 	}
-	r := &restoring{ctx: ctx, store: newPatient(store, o.Retry), logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
+	r := &restoring{ctx: ctx, store: store, logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
 	if !o.DryRun {
 		if err := r.vacant(); err != nil {
 			return nil, err

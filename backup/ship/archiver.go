@@ -50,7 +50,10 @@ func Open(ctx context.Context, store objects.Store, history History, o Options) 
 	a := &Archiver{o: o, history: history}
 	a.gauge.now = o.Now
 	a.gauge.s.URL = store.String()
-	a.place = place{store: store, retry: o.Retry, failed: a.gauge.retried}
+	o.Retry.Failed = a.gauge.retried(o.Retry.Failed)
+	if a.place, err = newPlace(store, o.Retry); err != nil {
+		return nil, err
+	}
 	if len(history) > 0 {
 		a.gauge.s.Store = history[len(history)-1].LSN
 	}

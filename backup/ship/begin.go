@@ -14,7 +14,7 @@ import (
 )
 
 // readFormat reads what makes a place an archive: objects.ErrNotFound when it is none.
-func (p *place) readFormat(ctx context.Context) (archive.Format, error) {
+func (p place) readFormat(ctx context.Context) (archive.Format, error) {
 	b, err := p.small(ctx, archive.Key{Kind: archive.KindFormat}, smallBytes)
 	if err != nil {
 		return archive.Format{}, err
@@ -32,7 +32,7 @@ func (a *Archiver) beginArchive(ctx context.Context) (archive.Format, error) {
 	}
 	orphan := ""
 	for _, prefix := range []string{archive.LogsPrefix, archive.BlobPrefix} {
-		err := a.place.each(ctx, prefix, func() { orphan = "" }, func(k archive.Key, _ int64) { orphan = k.String() }, nil)
+		err := a.place.each(ctx, prefix, func(k archive.Key, _ int64) { orphan = k.String() }, nil)
 		if err != nil {
 			return f, err
 		}
@@ -138,7 +138,7 @@ func (h History) before(timeline wal.TimelineID) (wal.Position, bool) {
 const relists = 20
 
 // head finds the last entry of a log in the archive, by listing it.
-func (p *place) head(ctx context.Context, s archive.Start) (at wal.Position, err error) {
+func (p place) head(ctx context.Context, s archive.Start) (at wal.Position, err error) {
 	for range relists {
 		if at, err = p.tryHead(ctx, s); !errors.Is(err, objects.ErrNotFound) {
 			break
@@ -147,7 +147,7 @@ func (p *place) head(ctx context.Context, s archive.Start) (at wal.Position, err
 	return at, err
 }
 
-func (p *place) tryHead(ctx context.Context, s archive.Start) (wal.Position, error) {
+func (p place) tryHead(ctx context.Context, s archive.Start) (wal.Position, error) {
 	at := before(s)
 	for _, kind := range []archive.Kind{archive.KindAppend, archive.KindPack} {
 		k, err := p.highest(ctx, s.Timeline, kind)
@@ -201,7 +201,7 @@ func (a *Archiver) noStrangers(ctx context.Context) error {
 		return nil
 	}
 	var other archive.Key
-	err := a.place.each(ctx, archive.LogsPrefix, func() { other = archive.Key{} }, func(k archive.Key, _ int64) {
+	err := a.place.each(ctx, archive.LogsPrefix, func(k archive.Key, _ int64) {
 		if k.Kind == archive.KindStart && !a.history.has(k.Log) {
 			other = k
 		}

@@ -42,14 +42,14 @@ func OpenReader(ctx context.Context, store objects.Store, o ReadOptions) (*Reade
 
 func newReader(store objects.Store, o ReadOptions) (*Reader, error) {
 	setDefault(&o.Retry.Tries, 5)
-	retry, err := o.Retry.withDefaults()
-	return &Reader{place: place{store: store, retry: retry}, ids: o.Identities}, err
+	p, err := newPlace(store, o.Retry)
+	return &Reader{place: p, ids: o.Identities}, err
 }
 
 // Logs are the timelines that have a log in the archive, in no order.
 func (r *Reader) Logs(ctx context.Context) (logs []wal.TimelineID, err error) {
 	seen := map[wal.TimelineID]bool{}
-	err = r.place.each(ctx, archive.LogsPrefix, func() { clear(seen) }, func(k archive.Key, _ int64) { seen[k.Log] = true }, nil)
+	err = r.place.each(ctx, archive.LogsPrefix, func(k archive.Key, _ int64) { seen[k.Log] = true }, nil)
 	for log := range seen {
 		logs = append(logs, log)
 	}
@@ -76,7 +76,7 @@ func (r *Reader) Log(ctx context.Context, timeline wal.TimelineID) (*Log, error)
 	l := new(Log)
 	for _, kind := range []archive.Kind{archive.KindFloor, archive.KindTrim, archive.KindMark, archive.KindAppend, archive.KindPack} {
 		var found []span
-		err := r.place.each(ctx, archive.KindPrefix(timeline, kind), func() { found = nil }, func(k archive.Key, _ int64) {
+		err := r.place.each(ctx, archive.KindPrefix(timeline, kind), func(k archive.Key, _ int64) {
 			if k.Kind == kind {
 				found = append(found, span{k.First, k.Last})
 			}

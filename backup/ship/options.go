@@ -3,12 +3,12 @@ package ship
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"filippo.io/age"
 
 	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -34,7 +34,7 @@ type Options struct {
 	// MarkEvery is the number of appends behind which there is a mark: 64 when
 	// zero.
 	MarkEvery int
-	// Retry says how calls of the store are repeated.
+	// Retry says how calls of the store are repeated. Failed is told beside Status.
 	Retry Retry
 	// History, if it is not nil, is asked where the store that is archived stands, so
 	// that one that was rolled back is found out.
@@ -48,19 +48,8 @@ type Options struct {
 // the positions at which the next timeline was begun.
 type History []wal.Position
 
-// Retry says how calls of an object store are repeated that failed for a reason
-// that may pass.
-type Retry struct {
-	// First and Most bound the wait between two tries, which doubles, and of
-	// which up to a half is left to chance: 100 ms and 30 s when zero.
-	First, Most time.Duration
-	// Call bounds one try: 2 minutes when zero.
-	Call time.Duration
-	// Tries is how often one call is tried: until the context ends when zero.
-	Tries int
-	// Sleep waits: for real time when nil.
-	Sleep func(ctx context.Context, d time.Duration) error
-}
+// Retry says how calls of an object store are repeated.
+type Retry = objects.RetryOptions
 
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxBytes, 4<<20)
@@ -77,49 +66,14 @@ func (o Options) withDefaults() (Options, error) {
 	case o.InlineBytes < 0 || o.InlineBytes > archive.InlineBytes, o.BlobBytes < 0 || o.BlobBytes > archive.BlobBytes:
 		return o, fmt.Errorf("ship: InlineBytes %d, BlobBytes %d: at most %d and %d", o.InlineBytes, o.BlobBytes, archive.InlineBytes, archive.BlobBytes)
 	}
-	var err error
-	o.Retry, err = o.Retry.withDefaults()
-	return o, err
+	return o, nil
 }
 
 // maxBatch bounds MaxBytes, so that what is sealed in memory stays small.
 const maxBatch = 64 << 20
 
-func (r Retry) withDefaults() (Retry, error) {
-	setDefault(&r.First, 100*time.Millisecond)
-	setDefault(&r.Most, 30*time.Second)
-	setDefault(&r.Call, 2*time.Minute)
-	if r.Sleep == nil {
-		r.Sleep = sleep
-	}
-	if r.First < 0 || r.Most < r.First || r.Call < 0 || r.Tries < 0 {
-		return r, fmt.Errorf("ship: waits of %v to %v, calls of %v, %d tries: none may be negative, and Most is at least First", r.First, r.Most, r.Call, r.Tries)
-	}
-	return r, nil
-}
-
 func setDefault[T ~int | ~int64](v *T, d T) {
 	if *v == 0 {
 		*v = d
-	}
-}
-
-// wait is how long to wait behind try n, from 0.
-func (r Retry) wait(n int) time.Duration {
-	d := r.Most
-	if n < 30 && r.First<<n < r.Most && r.First<<n > 0 {
-		d = r.First << n
-	}
-	return d - time.Duration(rand.Int64N(int64(d)/2+1))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -57,7 +57,6 @@ type walk struct {
 	next   wal.LSN
 	before wal.Hash // of entry next-1; zero when it is not known
 	yield  func(*archive.Item, error) bool
-	tries  int // of reading entry next
 	gone   int // objects that were deleted since they were listed, before entry next
 }
 
@@ -152,25 +151,13 @@ func (w *walk) step(l *Log, to wal.LSN) (more bool, err error) {
 			w.gone++
 		case err == errEnough || w.ctx.Err() != nil:
 			return false, err
-		case w.next > at, !isSettled(err) && w.tries < w.r.place.retry.Tries:
-			return true, w.again(err, w.next > at)
+		case w.next > at: // it goes on in the same object, or another that has the same entries
+			return true, nil
 		case failed == nil:
 			failed = err // another object may have the same entries
 		}
 	}
 	return false, failed
-}
-
-// again goes on where an object could not be read any further.
-func (w *walk) again(err error, moved bool) error {
-	if moved {
-		w.tries = 0
-	}
-	w.tries++
-	if isSettled(err) {
-		return nil
-	}
-	return w.r.place.retry.Sleep(w.ctx, w.r.place.retry.wait(w.tries))
 }
 
 // object yields the entries of an object from next on, up to an entry.
@@ -210,7 +197,7 @@ func (w *walk) item(key archive.Key, item *archive.Item) error {
 
 // open opens a sealed object and closes it after use.
 func (r *Reader) open(ctx context.Context, key archive.Key, use func(o *archive.Opened) error) (err error) {
-	body, size, err := r.place.get(ctx, key)
+	body, size, err := r.place.Get(ctx, key.String(), 0, -1)
 	if err != nil {
 		return err
 	}
@@ -227,17 +214,14 @@ func (r *Reader) open(ctx context.Context, key archive.Key, use func(o *archive.
 func (r *Reader) fetch(ctx context.Context) archive.Fetch {
 	return func(ref archive.BlobRef) (plain []byte, err error) {
 		key := archive.Key{Kind: archive.KindBlob, ID: ref.ID}
-		err = r.place.call(ctx, func(ctx context.Context) error {
-			body, size, err := r.place.store.Get(ctx, key.String(), 0, -1)
-			if errors.Is(err, objects.ErrNotFound) {
-				return errors.Join(corrupt(key, "it is missing, though an entry lies in it"), err)
-			}
-			if err != nil {
-				return err
-			}
-			plain, err = archive.OpenBlob(ref, body, size, r.ids)
-			return errors.Join(err, body.Close())
-		})
-		return plain, err
+		body, size, err := r.place.Get(ctx, key.String(), 0, -1)
+		if errors.Is(err, objects.ErrNotFound) {
+			return nil, errors.Join(corrupt(key, "it is missing, though an entry lies in it"), err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		plain, err = archive.OpenBlob(ref, body, size, r.ids)
+		return plain, errors.Join(err, body.Close())
 	}
 }

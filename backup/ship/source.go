@@ -39,8 +39,10 @@ func Poll(next func() (Entry, error), every time.Duration) Source {
 			if err != io.EOF {
 				return e, err
 			}
-			if err := sleep(ctx, every); err != nil {
-				return Entry{}, err
+			select {
+			case <-ctx.Done():
+				return Entry{}, ctx.Err()
+			case <-time.After(every):
 			}
 		}
 	})

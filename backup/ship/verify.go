@@ -27,7 +27,7 @@ func Verify(ctx context.Context, store objects.Store, o ReadOptions) (*Report, e
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{Reader: r, ctx: ctx, report: new(Report), refs: map[uuid.UUID]bool{}}
+	v := &verifier{Reader: r, ctx: ctx, report: new(Report), logs: map[wal.TimelineID]*verified{}, refs: map[uuid.UUID]bool{}}
 	if err := v.list(); err != nil {
 		return nil, err
 	}
@@ -90,11 +90,7 @@ func (v *verifier) fail(key archive.Key, err error) {
 // list takes down all keys.
 func (v *verifier) list() error {
 	foreign := map[string]error{}
-	again := func() {
-		v.keys, v.logs = nil, map[wal.TimelineID]*verified{}
-		clear(foreign)
-	}
-	err := v.place.each(v.ctx, "", again, v.take, func(key string, err error) {
+	err := v.place.each(v.ctx, "", v.take, func(key string, err error) {
 		if len(foreign) <= maxProblems {
 			foreign[key] = err
 		}
@@ -203,11 +199,9 @@ func (v *verifier) note(l *verified, k archive.Key) {
 // entries verifies an object of entries, all of them if they can be read.
 func (v *verifier) entries(k archive.Key) (h archive.Header, err error) {
 	var blobs []uuid.UUID
-	err = v.again(func() error {
-		return v.open(v.ctx, k, func(o *archive.Opened) error {
-			h, blobs = o.Header, o.Blobs
-			return v.eachEntry(o)
-		})
+	err = v.open(v.ctx, k, func(o *archive.Opened) error {
+		h, blobs = o.Header, o.Blobs
+		return v.eachEntry(o)
 	})
 	if errors.Is(err, archive.ErrLocked) {
 		v.report.Locked++
@@ -222,20 +216,6 @@ func (v *verifier) entries(k archive.Key) (h archive.Header, err error) {
 		v.count(h.Size())
 	}
 	return h, err
-}
-
-// again repeats what may pass.
-func (v *verifier) again(do func() error) error {
-	retry := v.place.retry
-	for try := 0; ; try++ {
-		err := do()
-		if isSettled(err) || v.ctx.Err() != nil || try+1 >= retry.Tries {
-			return err
-		}
-		if e := retry.Sleep(v.ctx, retry.wait(try)); e != nil {
-			return e
-		}
-	}
 }
 
 // eachEntry verifies every entry with its images. What is wrong with a blob is
@@ -267,15 +247,12 @@ func (v *verifier) eachEntry(o *archive.Opened) error {
 
 // check verifies what needs no key.
 func (v *verifier) check(k archive.Key) (h archive.Header, blobs []uuid.UUID, err error) {
-	err = v.place.call(v.ctx, func(ctx context.Context) error {
-		r, size, err := v.place.store.Get(ctx, k.String(), 0, -1)
-		if err != nil {
-			return err
-		}
-		h, blobs, err = archive.Check(k, r, size)
-		return errors.Join(err, r.Close())
-	})
-	return h, blobs, err
+	r, size, err := v.place.Get(v.ctx, k.String(), 0, -1)
+	if err != nil {
+		return h, nil, err
+	}
+	h, blobs, err = archive.Check(k, r, size)
+	return h, blobs, errors.Join(err, r.Close())
 }
 
 func (v *verifier) stored(k archive.Key) (archive.Header, error) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -342,6 +343,9 @@ func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 	}
 }
 
+// impatient repeats without waiting, and gives up soon.
+var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+
 // The archive's store is out of reach from each call on, or loses one call or its
 // answer: there is a whole snapshot or none, and the next attempt makes it.
 func TestTakeCutOff(t *testing.T) {
@@ -353,7 +357,7 @@ func TestTakeCutOff(t *testing.T) {
 	must(t, err)
 	defer v.Close()
 	take := func(s objects.Store) (*snapshot.Manifest, error) {
-		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10})
+		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient})
 	}
 	counted := objectstest.Count(w.store)
 	whole, err := take(counted)
@@ -422,7 +426,7 @@ func TestTakeWithoutAnAnswer(t *testing.T) {
 		for key := range w.objects() {
 			must(t, w.store.Delete(ctx, key))
 		}
-		_, err = snapshot.Take(ctx, &answers{Store: w.store, then: then}, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize})
+		_, err = snapshot.Take(ctx, &answers{Store: w.store, then: then}, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, Retry: impatient})
 		if !errors.Is(err, objects.ErrUnknown) || !errors.Is(err, then) {
 			t.Errorf("without an answer: %v", err)
 		}

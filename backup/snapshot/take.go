@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -34,12 +33,17 @@ type Options struct {
 	// PartBytes is how many plain bytes a part has; 0 is DefaultPartBytes.
 	PartBytes int
 	Seal      archive.SealOptions
+	// Retry says how calls of the archive's store are repeated; Tries are 8 when zero.
+	Retry objects.RetryOptions
 	// Progress, when there is one, hears of bytes of images as they are put.
 	Progress func(bytes uint64)
 }
 
 // DefaultPartBytes is how large parts are unless Options say otherwise.
 const DefaultPartBytes = 16 << 20
+
+// defaultTries of a call, with waits of 10 s all together.
+const defaultTries = 8
 
 // takers is how many parts are sealed and put at once.
 const takers = 2
@@ -58,7 +62,14 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	if !m.Whole() && o.Base.LSN >= m.Position.LSN {
 		return nil, fmt.Errorf("snapshot: take one at %v: %w: %v", m.Position, ErrBase, o.Base)
 	}
-	err := m.absent(ctx, store)
+	if o.Retry.Tries == 0 {
+		o.Retry.Tries = defaultTries
+	}
+	once := store
+	store, err := objects.Retrying(store, o.Retry)
+	if err == nil {
+		err = m.absent(ctx, store)
+	}
 	if err == nil {
 		err = m.based(ctx, store)
 	}
@@ -75,7 +86,7 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 		named = errors.Is(err, objects.ErrUnknown)
 	}
 	if !named { // what a manifest may name stays
-		w.withdraw(context.WithoutCancel(ctx))
+		w.withdraw(context.WithoutCancel(ctx), once)
 	}
 	return nil, fmt.Errorf("snapshot: take one at %v: %w", held.Head.Position, err)
 }
@@ -110,7 +121,7 @@ func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) erro
 	if err != nil {
 		return err
 	}
-	if err = put(ctx, store, m.Key(), sealed); !errors.Is(err, objects.ErrExists) {
+	if err = store.Put(ctx, m.Key().String(), objects.Bytes(sealed)); !errors.Is(err, objects.ErrExists) {
 		return err
 	}
 	if err = m.absent(ctx, store); err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrDiverged) {
@@ -135,34 +146,6 @@ func (m *Manifest) absent(ctx context.Context, store objects.Store) error {
 	}
 	return nil
 }
-
-// put puts an object until it is known what became of it, a bounded number of times. A
-// later call that fails does not say what became of an earlier one.
-func put(ctx context.Context, store objects.Store, key archive.Key, b []byte) error {
-	for try := 0; ; try++ {
-		err := store.Put(ctx, key.String(), objects.Bytes(b))
-		if !errors.Is(err, objects.ErrUnknown) {
-			if try > 0 && err != nil && !errors.Is(err, objects.ErrExists) {
-				err = fmt.Errorf("%w: %w", objects.ErrUnknown, err)
-			}
-			return err
-		}
-		if try == putTries {
-			return err
-		}
-		select {
-		case <-time.After(firstPause << try):
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-// What is unknown is put again after pauses that double: 13 s all together.
-const (
-	putTries   = 8
-	firstPause = 50 * time.Millisecond
-)
 
 // writer cuts the portable form into parts, and puts them.
 type writer struct {
@@ -245,7 +228,7 @@ func (w *writer) part(j job) error {
 	if err != nil {
 		return err
 	}
-	if err := put(w.ctx, w.store, key, sealed); err != nil && !errors.Is(err, objects.ErrExists) { // it is our own: the key is
+	if err := w.store.Put(w.ctx, key.String(), objects.Bytes(sealed)); err != nil && !errors.Is(err, objects.ErrExists) { // it is our own: the key is
 		return err
 	}
 	w.mu.Lock()
@@ -273,8 +256,10 @@ func (w *writer) close() error {
 }
 
 // withdraw deletes the parts again, as far as that goes: what stays is rubbish.
-func (w *writer) withdraw(ctx context.Context) {
+func (w *writer) withdraw(ctx context.Context, store objects.Store) {
 	for i := range w.m.Parts {
-		_ = w.store.Delete(ctx, w.m.PartKey(i).String())
+		if store.Delete(ctx, w.m.PartKey(i).String()) != nil {
+			return // a place that is gone would be asked for each
+		}
 	}
 }

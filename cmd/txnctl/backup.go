@@ -51,6 +51,11 @@ func schemes(begin bool) objects.Schemes {
 // objectTries is how often a call of a place is repeated by commands that end.
 const objectTries = 5
 
+// patient is a place whose calls are repeated.
+func patient(store objects.Store) (objects.Store, error) {
+	return objects.Retrying(store, objects.RetryOptions{Tries: objectTries})
+}
+
 // findArchive opens the archive at a URL, to be read.
 func (a *app) findArchive(ctx context.Context, url string, k *keys) (objects.Store, *ship.Reader, error) {
 	store, err := objects.Open(ctx, url, schemes(false))
@@ -59,6 +64,9 @@ func (a *app) findArchive(ctx context.Context, url string, k *keys) (objects.Sto
 	}
 	if err != nil {
 		return nil, nil, asUsage(err)
+	}
+	if store, err = patient(store); err != nil {
+		return nil, nil, err
 	}
 	ids, err := k.identities()
 	if err != nil {
@@ -100,11 +108,14 @@ func (a *app) openArchive(ctx context.Context, url string) (objects.Store, error
 	r, _, err := store.Get(ctx, archive.FormatKey, 0, 1)
 	switch {
 	case err == nil:
-		return store, r.Close()
-	case !errors.Is(err, objects.ErrNotFound):
+		err = r.Close()
+	case errors.Is(err, objects.ErrNotFound):
+		err = objects.Probe(ctx, store, time.Now()) // each call once: repeated, a put may meet its own object
+	}
+	if err != nil {
 		return nil, err
 	}
-	return store, objects.Probe(ctx, store, time.Now())
+	return patient(store)
 }
 
 // asUsage makes what is wrong with a URL an error of usage.
