@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/recovery"
@@ -23,7 +24,12 @@ import (
 //
 // What was not applied yet is not there: whoever promotes applies first what can
 // still be had of the old writer's log.
-func (m *Manager) Promote(ctx context.Context) (wal.Position, error) {
+func (m *Manager) Promote(ctx context.Context) (wal.Position, error) { return m.PromoteAbove(ctx, 0) }
+
+// PromoteAbove is Promote with an epoch for the new timeline that is above the
+// parent's, as always, and above one that is given: whoever knows of other successors of
+// the old writer keeps their timelines and this one apart.
+func (m *Manager) PromoteAbove(ctx context.Context, epoch uint64) (wal.Position, error) {
 	m.committing.Add(1)
 	defer m.committing.Add(-1)
 	if m.open.ended() {
@@ -31,13 +37,13 @@ func (m *Manager) Promote(ctx context.Context) (wal.Position, error) {
 	}
 	m.following.mu.Lock()
 	defer m.following.mu.Unlock()
-	if err := m.mayPromote(ctx); err != nil {
+	if err := m.mayPromote(ctx, epoch); err != nil {
 		return wal.Position{}, err
 	}
 	if err := m.setRole(RoleSuccessor); err != nil { // ======== the decision ========
 		return wal.Position{}, fmt.Errorf("txn: promote: %w", err)
 	}
-	pos, err := m.beginTimeline(context.WithoutCancel(ctx), recovery.ReasonPromotion)
+	pos, err := m.beginTimeline(context.WithoutCancel(ctx), recovery.ReasonPromotion, epoch)
 	if err != nil {
 		return wal.Position{}, fmt.Errorf("txn: promote: %w", m.takeBack(err))
 	}
@@ -54,13 +60,15 @@ func (m *Manager) Promote(ctx context.Context) (wal.Position, error) {
 }
 
 // mayPromote waits until all that was applied is durable.
-func (m *Manager) mayPromote(ctx context.Context) error {
+func (m *Manager) mayPromote(ctx context.Context, epoch uint64) error {
 	head := m.head()
 	switch {
 	case m.Role() == RoleWriter:
 		return fmt.Errorf("txn: promote: %w", ErrNotFollower)
 	case head.LSN == 0:
 		return ErrNothingToPromote
+	case max(epoch, m.headEpoch()) == math.MaxUint64:
+		return fmt.Errorf("txn: promote: there is no epoch above %d; nothing was changed", uint64(math.MaxUint64))
 	}
 	m.hurryTo(head.LSN)
 	if err := m.awaitLSN(ctx, head.LSN, true); err != nil {
@@ -93,11 +101,11 @@ func (m *Manager) takeBack(err error) error {
 }
 
 // beginTimeline appends the entry that begins a timeline behind the last entry,
-// and waits until it is durable.
-func (m *Manager) beginTimeline(ctx context.Context, reason string) (wal.Position, error) {
+// and waits until it is durable. Its epoch is above one that is given.
+func (m *Manager) beginTimeline(ctx context.Context, reason string, above uint64) (wal.Position, error) {
 	var pos wal.Position
 	err := m.enterLog(ctx, func() (g *group, err error) {
-		g, pos, err = m.sequenceTimeline(reason)
+		g, pos, err = m.sequenceTimeline(reason, above)
 		return g, err
 	})
 	if err != nil {
@@ -108,7 +116,7 @@ func (m *Manager) beginTimeline(ctx context.Context, reason string) (wal.Positio
 
 // sequenceTimeline makes such an entry the last of the logical tips, which it
 // does not change.
-func (m *Manager) sequenceTimeline(reason string) (*group, wal.Position, error) {
+func (m *Manager) sequenceTimeline(reason string, above uint64) (*group, wal.Position, error) {
 	m.seq.mu.Lock()
 	defer m.seq.mu.Unlock()
 	if err := m.poisoned(); err != nil {
@@ -122,7 +130,7 @@ func (m *Manager) sequenceTimeline(reason string) (*group, wal.Position, error) 
 	head := d.Head
 	e := &wal.Entry{
 		Kind: wal.KindTimeline, First: head.LSN + 1, Last: head.LSN + 1,
-		Timeline: wal.TimelineID(m.newUUID()), Epoch: head.Epoch + 1, Prev: head.Hash,
+		Timeline: wal.TimelineID(m.newUUID()), Epoch: max(head.Epoch, above) + 1, Prev: head.Hash,
 		Txn: wal.TxnID(m.newUUID()), Time: max(m.opts.Now().UnixNano(), head.Time+1),
 		Begin: &wal.BeginTimeline{
 			Parent: head.Timeline, ParentLSN: head.LSN, ParentHash: head.Hash, Store: facts.ID(),

@@ -53,6 +53,8 @@ func (r *replica) Digest() (volumes uint64, digest wal.PageHash, err error) {
 	return snap.Digest()
 }
 
-func (r *replica) Promote(ctx context.Context) (wal.Position, error) { return r.m.Promote(ctx) }
+func (r *replica) Promote(ctx context.Context, above uint64) (wal.Position, error) {
+	return r.m.PromoteAbove(ctx, above)
+}
 
 func (r *replica) Close() error { return r.m.Close() }

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,6 +79,7 @@ func (r *restoring) behind(h archive.Header) bool {
 	return r.target.LSN != 0 && h.Last > r.target.LSN || !r.target.Time.IsZero() && h.LastTime > r.target.Time.UnixNano()
 }
 
+// newestTimeline takes that of the highest epoch.
 func (r *restoring) newestTimeline() error {
 	logs, err := r.logs.Logs(r.ctx)
 	if err != nil {
@@ -96,6 +98,7 @@ func (r *restoring) newestTimeline() error {
 			best = append(best, l.Start)
 		}
 	}
+	slices.SortFunc(best, func(a, b archive.Start) int { return bytes.Compare(a.Timeline[:], b.Timeline[:]) })
 	switch len(best) {
 	case 0:
 		return &RefusedError{Target: r.target, Why: fmt.Errorf("the archive has no log: %w", ship.ErrGap)}
@@ -103,12 +106,25 @@ func (r *restoring) newestTimeline() error {
 		r.target.Timeline = best[0].Timeline
 		return nil
 	}
-	var names []string
-	for _, s := range best {
-		names = append(names, s.Timeline.String())
+	return &AmbiguousError{best}
+}
+
+// highestEpoch is that of all logs in the archive whose start can be read.
+func (r *restoring) highestEpoch() (highest uint64, err error) {
+	logs, err := r.logs.Logs(r.ctx)
+	if err != nil {
+		return 0, err
 	}
-	slices.Sort(names)
-	return fmt.Errorf("%w: %v", ErrAmbiguous, names)
+	for _, id := range logs {
+		l, err := r.logs.Log(r.ctx, id)
+		if err != nil && !unusable(err) {
+			return 0, err
+		}
+		if err == nil {
+			highest = max(highest, l.Start.Epoch)
+		}
+	}
+	return highest, nil
 }
 
 // snapshots are those of the history that leads to the timeline, the newest first.

@@ -36,6 +36,8 @@
 //   - The archive is not changed, and no pin is needed: what retention deletes
 //     meanwhile is passed over or a refusal, never a shorter store.
 //   - The store that is made has an identity of its own, and begins a timeline of
-//     its own when it is promoted. Until then it follows the log that it is from.
+//     its own when it is promoted, of an epoch above all that the archive has then. Until
+//     then it follows the log that it is from. Two restores whose timelines the archive
+//     learns of later may tie: then the next one asks which (AmbiguousError).
 //   - Memory: that of snapshot.Reader, pagestore.Loader and ship.Reader.
 package restore

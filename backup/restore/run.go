@@ -25,8 +25,9 @@ type Replica interface {
 	Settle(ctx context.Context) (wal.Position, error)
 	// Digest is that of pagestore.Snapshot.
 	Digest() (volumes uint64, digest wal.PageHash, err error)
-	// Promote makes it a writer, and returns the entry that begins its timeline.
-	Promote(ctx context.Context) (wal.Position, error)
+	// Promote makes it a writer, and returns the entry that begins its timeline, whose
+	// epoch is above its parent's and one that is given.
+	Promote(ctx context.Context, above uint64) (wal.Position, error)
 	Close() error
 }
 
@@ -164,9 +165,19 @@ func (r *restoring) fill() error {
 		err = r.prove()
 	}
 	if err == nil && !r.o.Follower {
-		r.got.Began, err = r.replica.Promote(r.ctx)
+		err = r.promote()
 	}
 	return errors.Join(err, r.replica.Close())
+}
+
+// promote begins a timeline of its own, whose epoch is above all that the archive has:
+// else it and what an earlier restore of the same state began would be of one rank.
+func (r *restoring) promote() error {
+	above, err := r.highestEpoch()
+	if err == nil {
+		r.got.Began, err = r.replica.Promote(r.ctx, above)
+	}
+	return err
 }
 
 // again gives up the snapshots that turned out to be unusable, and takes older ones.

@@ -3,8 +3,10 @@ package restore
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
@@ -12,7 +14,7 @@ import (
 // Target is the state that is wanted. The zero value is the newest.
 type Target struct {
 	// Timeline whose log leads there. Zero: that of the highest epoch; when there
-	// are several, ErrAmbiguous.
+	// are several, AmbiguousError.
 	Timeline wal.TimelineID
 	LSN      wal.LSN   // of its last entry; 0: the newest
 	Time     time.Time // no entry is younger; zero: no bound
@@ -43,6 +45,23 @@ var (
 	// ErrBusy: another restore writes there.
 	ErrBusy = errors.New("another restore is at work there")
 )
+
+// AmbiguousError names the timelines that share the highest epoch: what was restored, or
+// promoted, without knowing of each other. Which one is meant, only their owner knows.
+type AmbiguousError struct {
+	Starts []archive.Start // by timeline
+}
+
+func (e *AmbiguousError) Error() string {
+	var list []string
+	for _, s := range e.Starts {
+		list = append(list, fmt.Sprintf("%s, which begins with LSN %d", s.Timeline, s.First))
+	}
+	return fmt.Sprintf("restore: %v; of epoch %d are %s; nothing was changed", ErrAmbiguous, e.Starts[0].Epoch, strings.Join(list, ", and "))
+}
+
+// Is makes every AmbiguousError an ErrAmbiguous.
+func (e *AmbiguousError) Is(target error) bool { return target == ErrAmbiguous }
 
 // RefusedError says why a target cannot be restored, and what can. dir is as it
 // was.

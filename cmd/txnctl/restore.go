@@ -246,13 +246,26 @@ func (e *refusal) Unwrap() []error { return []error{restore.ErrRefused, e.err} }
 // refused makes errors of what is missing refusals that can be read at night.
 func refused(to restore.Target, err error) error {
 	var r *restore.RefusedError
+	var ambiguous *restore.AmbiguousError
 	switch {
+	case errors.As(err, &ambiguous):
+		return ambiguousText(ambiguous)
 	case errors.As(err, &r):
 		return &refusal{refusedText(to, r), err}
 	case errors.Is(err, objects.ErrNotFound):
 		return &refusal{fmt.Sprintf("cannot restore to %s: an object is missing: %v; nothing was changed", to, err), err}
 	}
 	return err
+}
+
+// ambiguousText says how to choose.
+func ambiguousText(e *restore.AmbiguousError) error {
+	var list []string
+	for _, s := range e.Starts {
+		list = append(list, fmt.Sprintf("--timeline %s (begun with LSN %d, behind LSN %d of %s)", s.Timeline, s.First, s.Parent.LSN, s.Parent.Timeline))
+	}
+	return fmt.Errorf("which timeline? the archive has %s of epoch %d, and none is newer: name one, %s; nothing was changed",
+		count(len(e.Starts), "timeline"), e.Starts[0].Epoch, strings.Join(list, " or "))
 }
 
 func refusedText(to restore.Target, r *restore.RefusedError) string {
