@@ -29,7 +29,8 @@
 //
 // An increment names its base by position. What it holds is found by births, so
 // that nothing of the base is kept in the store; the base need not be this
-// store's own, as long as its position lies in this history.
+// store's own, as long as its position lies in this history. ChooseBase chooses it so that
+// the chain that a snapshot needs is short, however many there are.
 //
 // # Guarantees
 //

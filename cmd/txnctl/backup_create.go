@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -52,10 +53,12 @@ is made if there is none; and before that, the entries of the log that it has no
 The store is read beside the service that writes it, without a lock. If that service
 overtakes it five times, it gives up: try at a quieter moment.
 
-The first snapshot is whole. Later ones are increments on the newest one of this
-timeline that can be read: they hold what has changed since. Its entry is compared
-with the log in the archive, which the store's own goes on from; where that is gone or
-locked, it is assumed that the timeline has one history. With --full it is whole.
+The first snapshot is whole. Later ones are increments on an earlier one of this
+timeline that can be read: they hold what has changed since. On which is chosen so that
+a restore never needs more than about as many snapshots as LSNs have binary digits, and
+seldom more than a few. Its entry is compared with the log in the archive, which the
+store's own goes on from; where that is gone or locked, it is assumed that the timeline
+has one history. With --full it is whole, and so later ones need none before it.
 
 A snapshot that the archive has already is a success, too. When entries are missing
 between archive and log, it is taken all the same, and said which.`,
@@ -168,8 +171,10 @@ func (c *creator) start(ctx context.Context, v *recovery.Viewed) error {
 	return err
 }
 
-// base is the newest snapshot of the store's timeline before a position; zero when
-// there is none, or it cannot be restored itself.
+// base is the snapshot of the store's timeline that one at a position is to be an
+// increment on; zero when there is none that can be restored itself. Without the key it is
+// not known which are whole and what they need: the oldest is taken for whole, and all for
+// one chain.
 func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, error) {
 	list, err := snapshot.List(ctx, c.ship.store, now.Timeline)
 	if errors.Is(err, wal.ErrCorrupt) {
@@ -179,23 +184,34 @@ func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, err
 	if err != nil {
 		return wal.Position{}, err
 	}
-	for _, h := range list {
-		if h.Last >= now.LSN {
-			continue
-		}
+	list = slices.DeleteFunc(list, func(h archive.Header) bool { return h.Last >= now.LSN })
+	for i, h := range list {
 		if err := c.sameHistory(ctx, h.Position()); err != nil {
 			return wal.Position{}, err
 		}
-		_, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.o.Identities)
+		chain, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.o.Identities)
 		switch {
-		case err == nil, errors.Is(err, archive.ErrLocked):
-			return h.Position(), nil
+		case err == nil:
+			return snapshot.ChooseBase(positions(chain, func(m *snapshot.Manifest) wal.Position { return m.Position }), now.LSN), nil
+		case errors.Is(err, archive.ErrLocked):
+			rest := slices.Clone(list[i:])
+			slices.Reverse(rest)
+			base := snapshot.ChooseBase(positions(rest, func(h archive.Header) wal.Position { return h.Position() }), now.LSN)
+			return base, c.sameHistory(ctx, base)
 		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
 			return wal.Position{}, err
 		}
 		c.note("The snapshot at LSN %d cannot be read: an older one, or none, is the base. %v", h.Last, err)
 	}
 	return wal.Position{}, nil
+}
+
+// positions are where snapshots were taken.
+func positions[T any](of []T, at func(T) wal.Position) (list []wal.Position) {
+	for _, one := range of {
+		list = append(list, at(one))
+	}
+	return list
 }
 
 // sameHistory compares a position with the archive's log, which the store's was
