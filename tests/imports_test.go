@@ -49,8 +49,11 @@ var levels = [][]row{
 		{"backup/objects/s3store/s3test", "golang.org/x/sys/unix"},
 	},
 	{
+		{"backup/pins", "backup/archive backup/objects wal github.com/google/uuid"},
+	},
+	{
 		{"apply/pagestore/node", "internal/heap wal"},
-		{"backup/ship", "backup/archive backup/objects wal filippo.io/age github.com/google/uuid"},
+		{"backup/ship", "backup/archive backup/objects backup/pins wal filippo.io/age github.com/google/uuid"},
 	},
 	{
 		{"apply/pagestore/catalogue", "apply/pagestore/node internal/heap wal"},
@@ -67,11 +70,11 @@ var levels = [][]row{
 	},
 	{
 		{"backup", "apply/pagestore wal github.com/google/uuid"},
-		{"backup/snapshot", "apply/pagestore backup/archive backup/objects wal filippo.io/age github.com/google/uuid"},
+		{"backup/snapshot", "apply/pagestore backup/archive backup/objects backup/pins wal filippo.io/age github.com/google/uuid"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{
-		{"backup/restore", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/ship backup/snapshot internal/vfs wal " +
+		{"backup/restore", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins backup/ship backup/snapshot internal/vfs wal " +
 			"filippo.io/age github.com/google/uuid"},
 	},
 	{

@@ -33,7 +33,8 @@
 //   - Every object is verified as it is read, every image against its hash, every
 //     entry against the state before and after it, and what a snapshot becomes
 //     against its digest.
-//   - The archive is not changed, and no pin is needed: what retention deletes
+//   - The archive is not changed, but for a pin that keeps a prune from beginning until it is
+//     released. Where none can be put, and of a prune that had begun already, what is deleted
 //     meanwhile is passed over or a refusal, never a shorter store.
 //   - The store that is made has an identity of its own, and begins a timeline of
 //     its own when it is promoted, of an epoch above all that the archive has then. Until

@@ -292,12 +292,18 @@ func TestRestoreCutOff(t *testing.T) {
 	if calls < 20 {
 		t.Fatalf("only %d calls", calls)
 	}
-	for n := range calls { // one that fails alone is repeated, whatever it is
+	dry := func() (*restore.Restored, error) {
+		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, DryRun: true}, txn.Options{})
+	}
+	counted = objectstest.Count(w.store)
+	_, err = dry()
+	must(t, err)
+	for n, reads := 0, len(counted.Log()); n < reads; n++ { // one that fails alone is repeated, whatever it is
 		counted = objectstest.Count(w.store)
 		counted.At(n, objectstest.Fail)
-		got, err := txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, DryRun: true}, txn.Options{})
+		got, err := dry()
 		must(t, err)
-		if len(got.Passed) > 0 || len(counted.Log()) < calls {
+		if len(got.Passed) > 0 || len(counted.Log()) < reads {
 			t.Fatalf("call %d: %+v", n, got)
 		}
 	}
@@ -631,5 +637,31 @@ func TestRestoreGoesOnWhereABodyFails(t *testing.T) {
 	w.holds(dir, got)
 	if len(got.Snapshots) != 1 || len(got.Passed) > 0 || len(store.seen) < 2 {
 		t.Errorf("%+v, %v", got, store.seen)
+	}
+}
+
+// closed is a store that cannot be written to.
+type closed struct{ objects.Store }
+
+func (closed) Put(context.Context, string, objects.Body) error { return fs.ErrPermission }
+
+// TestRestorePins: an archive is pinned before anything is listed, until the end; where that
+// cannot be done, it is restored all the same, and said.
+func TestRestorePins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 14)
+	w.live(5)
+	w.ship()
+	counted := objectstest.Count(w.store)
+	_, err := txn.Restore(ctx, counted, filepath.Join(t.TempDir(), "a"), restore.Target{}, restore.Options{}, txn.Options{})
+	must(t, err)
+	log := counted.Log()
+	if first, last := log[0], log[len(log)-1]; !strings.HasPrefix(first, "put pins/") || last != "delete"+strings.TrimPrefix(first, "put") {
+		t.Errorf("it begins with %s and ends with %s", first, last)
+	}
+	got, err := txn.Restore(ctx, closed{w.store}, filepath.Join(t.TempDir(), "b"), restore.Target{}, restore.Options{}, txn.Options{})
+	must(t, err)
+	if !errors.Is(got.Unpinned, fs.ErrPermission) {
+		t.Errorf("without a pin: %v", got.Unpinned)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
@@ -44,6 +45,8 @@ type Options struct {
 	Now        func() time.Time
 	// Progress, when there is one, hears of what was done.
 	Progress func(Progress)
+	// Pin says how the archive is pinned meanwhile.
+	Pin pins.Options
 }
 
 // Progress of a restore.
@@ -66,6 +69,7 @@ type Restored struct {
 	Began     wal.Position // the entry that begins the new timeline; zero for a follower
 	Objects   int          // snapshots' parts and manifests that were read
 	Bytes     int64        // of them
+	Unpinned  error        // why the archive could not be pinned; nil when it was
 }
 
 // Run restores a state into dir, which is not there or empty. Errors: RefusedError,
@@ -74,32 +78,37 @@ type Restored struct {
 // disk and store. dir is as it was after each of them, but for those that say that the
 // store is there.
 func Run(ctx context.Context, store objects.Store, dir string, t Target, o Options) (*Restored, error) {
+	o.Pin.Holder = "restore"
+	pin, unpinned := pins.Hold(ctx, store, o.Pin) // before anything is listed
+	defer func() { _ = pin.Release(ctx) }()       // else it ends by itself
 	r, err := begin(ctx, store, dir, t, o)
 	if err == nil {
+		r.unpinned = unpinned
 		err = r.run()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("restore: %s of %s to %s: %w", t, store, dir, err)
 	}
-	r.got.Passed = r.passed
+	r.got.Passed, r.got.Unpinned = r.passed, r.unpinned
 	return &r.got, nil
 }
 
 // restoring is one run.
 type restoring struct {
-	ctx     context.Context
-	store   objects.Store
-	logs    *ship.Reader
-	dir     string
-	o       Options
-	target  Target
-	all     []archive.Header // snapshots of the history that leads to the timeline, the newest first
-	list    []archive.Header // of these, what could still be used
-	chain   []*snapshot.Manifest
-	passed  []error // why newer ones could not be used
-	replica Replica
-	unlock  func() error
-	got     Restored
+	ctx      context.Context
+	store    objects.Store
+	logs     *ship.Reader
+	dir      string
+	o        Options
+	target   Target
+	all      []archive.Header // snapshots of the history that leads to the timeline, the newest first
+	list     []archive.Header // of these, what could still be used
+	chain    []*snapshot.Manifest
+	passed   []error // why newer ones could not be used
+	unpinned error   // why there is no pin
+	replica  Replica
+	unlock   func() error
+	got      Restored
 }
 
 func begin(ctx context.Context, store objects.Store, dir string, t Target, o Options) (*restoring, error) {

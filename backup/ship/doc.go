@@ -90,7 +90,7 @@
 //
 // # Not there
 //
-// Pins are not looked into. Objects of snapshots are verified as sealed objects
+// Objects of snapshots are verified as sealed objects
 // only. What is packed or deleted while Verify runs may be reported as missing. Nothing
 // here trims a log, or deletes leftovers but those of packing.
 package ship

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -30,6 +31,8 @@ type PackOptions struct {
 	MinPacks int
 	// Retry says how calls of the store are repeated; Tries are 5 when zero.
 	Retry Retry
+	// Pin says how the archive is pinned meanwhile.
+	Pin pins.Options
 }
 
 // Packed is what Pack did.
@@ -64,6 +67,8 @@ func (o PackOptions) withDefaults() (PackOptions, error) {
 //	put floor/<last+1> (for appends)      the same
 //	delete what was packed                a part of it, above which there is a floor
 //
+// The archive is pinned meanwhile, and a prune that is at work waited for; objects that begin
+// below the trim are left alone. So no pack needs a blob that a prune has deleted.
 // Several at once do the same, or pack overlapping ranges, which is no harm. What is damaged
 // or missing is left as it is, and is an error. Memory: about four times MaxBytes.
 func Pack(ctx context.Context, store objects.Store, timeline wal.TimelineID, o PackOptions) (Packed, error) {
@@ -72,6 +77,15 @@ func Pack(ctx context.Context, store objects.Store, timeline wal.TimelineID, o P
 		return Packed{}, err
 	}
 	r, err := newReader(store, ReadOptions{Identities: o.Identities, Retry: o.Retry})
+	if err != nil {
+		return Packed{}, err
+	}
+	o.Pin.Holder = "pack"
+	pin, err := pins.Hold(ctx, store, o.Pin)
+	if err == nil {
+		err = pin.Await(ctx)
+	}
+	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	if err != nil {
 		return Packed{}, err
 	}
@@ -127,15 +141,22 @@ func (p *packer) all(kind archive.Kind) error {
 	return p.finish(kind)
 }
 
-// objects are the keys of one kind in the log, in order.
+// objects are the keys of one kind in the log, in order, without those that begin below the
+// trim.
 func (p *packer) objects(kind archive.Kind) (keys []archive.Key) {
 	if kind == archive.KindAppend {
 		for _, first := range p.log.appends {
+			if first < p.log.Trim {
+				continue
+			}
 			keys = append(keys, archive.Key{Kind: kind, Log: p.log.Start.Timeline, First: first})
 		}
 		return keys
 	}
 	for _, s := range p.log.packs {
+		if s.first < p.log.Trim {
+			continue
+		}
 		keys = append(keys, archive.Key{Kind: kind, Log: p.log.Start.Timeline, First: s.first, Last: s.last})
 	}
 	return keys

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -13,12 +14,13 @@ import (
 	"github.com/quire-db/quire/backup/archive/archivetest"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
 
 // packs are small: of three appends, then of two packs.
-var packs = ship.PackOptions{MaxBytes: 40_000, MinAppends: 3, MinPacks: 2, Retry: impatient}
+var packs = ship.PackOptions{MaxBytes: 40_000, MinAppends: 3, MinPacks: 2, Retry: impatient, Pin: hasty}
 
 func pack(t testing.TB, s objects.Store, made []archivetest.Made, o ship.PackOptions) (sum ship.Packed) {
 	t.Helper()
@@ -89,6 +91,14 @@ func TestPackedFiles(t *testing.T) {
 	}
 }
 
+// hasty does not wait before a call is repeated, and renews no pin.
+var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
+	if d > time.Second {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}}
+
 // TestPackCutOff cuts every call off: at that moment everything can be read, and the
 // next Pack ends where one that was not cut off does.
 func TestPackCutOff(t *testing.T) {
@@ -99,7 +109,8 @@ func TestPackCutOff(t *testing.T) {
 	counted := objectstest.Count(packed)
 	pack(t, counted, made, packs)
 	want := keysOf(t, packed)
-	for n, call := range counted.Log() {
+	calls := counted.Log()
+	for n, call := range calls[:len(calls)-1] { // the last one lets go of the pin
 		for _, how := range []objectstest.How{objectstest.Fail, objectstest.LoseAnswer, objectstest.LoseCall, objectstest.Stop} {
 			s := f.with(t, nil)
 			cut := objectstest.Count(s)
@@ -116,7 +127,8 @@ func TestPackCutOff(t *testing.T) {
 			whole(t, s, made, ship.Leftover)
 			pack(t, s, made, packs)
 			whole(t, s, made)
-			if now := keysOf(t, s); !slices.Equal(now, want) {
+			now := slices.DeleteFunc(keysOf(t, s), func(k archive.Key) bool { return k.Kind == archive.KindPin }) // which end
+			if !slices.Equal(now, want) {
 				t.Fatalf("call %d (%s), %d: it has\n%v, not\n%v", n, call, how, now, want)
 			}
 		}
@@ -238,4 +250,29 @@ func TestPackRefuses(t *testing.T) {
 			t.Errorf("%s was deleted", k)
 		}
 	}
+}
+
+// TestPackWaitsForPrunes: while entries are deleted nothing is packed, and never what is
+// below the trim.
+func TestPackWaitsForPrunes(t *testing.T) {
+	made, s := lived(12), memory(t)
+	shipped(t, s, made, small)
+	log := made[0].Entry.Timeline
+	prune, err := pins.Hold(background, s, pins.Options{Kind: pins.Prune})
+	ok(t, err)
+	ctx, cancel := context.WithCancel(background)
+	o := packs
+	o.Pin.Sleep = func(ctx context.Context, _ time.Duration) error { cancel(); <-ctx.Done(); return ctx.Err() }
+	_, err = ship.Pack(ctx, s, log, o)
+	is(t, err, context.Canceled)
+	trim := archive.Key{Kind: archive.KindTrim, Log: log, First: 7}
+	ok(t, s.Put(background, trim.String(), objects.Bytes(archive.EncodeNote(trim))))
+	ok(t, prune.Release(background))
+	pack(t, s, made, packs)
+	for _, k := range keysOf(t, s, archive.KindPack) {
+		if k.Log == log && k.First < trim.First {
+			t.Errorf("%s was packed", k)
+		}
+	}
+	whole(t, s, made)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
@@ -436,4 +437,37 @@ func TestTakeWithoutAnAnswer(t *testing.T) {
 		_, err = load(t, w.store, v.Snapshot().Head.Position)
 		must(t, err)
 	}
+}
+
+// TestTakePins: none is taken while a prune is at work, and none is there when the pin has
+// lapsed: what it refers to may have been deleted.
+func TestTakePins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 15)
+	w.live(10)
+	must(t, w.m.Checkpoint(ctx))
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	prune, err := pins.Hold(ctx, w.store, pins.Options{Kind: pins.Prune})
+	must(t, err)
+	ended, cancel := context.WithCancel(ctx)
+	o := snapshot.Options{PageSize: wal.DefaultPageSize, Pin: pins.Options{
+		Sleep: func(ctx context.Context, _ time.Duration) error { cancel(); <-ctx.Done(); return ctx.Err() },
+	}}
+	if _, err := snapshot.Take(ended, w.store, v.Snapshot(), o); !errors.Is(err, context.Canceled) {
+		t.Errorf("beside a prune: %v", err)
+	}
+	must(t, prune.Release(ctx))
+	now := time.Now()
+	o.Pin.Now = func() time.Time { now = now.Add(10 * time.Minute); return now }
+	if _, err := snapshot.Take(ctx, w.store, v.Snapshot(), o); !errors.Is(err, pins.ErrLapsed) {
+		t.Errorf("with a pin that lapsed: %v", err)
+	}
+	if n := len(w.objects()); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
+	o.Pin = pins.Options{}
+	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), o)
+	must(t, err)
 }

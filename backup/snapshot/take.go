@@ -11,6 +11,7 @@ import (
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Seal      archive.SealOptions
 	// Retry says how calls of the archive's store are repeated; Tries are 8 when zero.
 	Retry objects.RetryOptions
+	// Pin says how the archive is pinned meanwhile.
+	Pin pins.Options
 	// Progress, when there is one, hears of bytes of images as they are put.
 	Progress func(bytes uint64)
 }
@@ -49,10 +52,12 @@ const defaultTries = 8
 const takers = 2
 
 // Take puts a snapshot into the archive, which has a FORMAT and the log's start.
-// held is held until Take returns. The caller vouches that the base is of held's
+// held is held until Take returns. The archive is pinned meanwhile, so that neither the base
+// nor the parts are taken for what nothing needs; a prune that is at work is waited for. The caller vouches that the base is of held's
 // history; that the archive has it is looked up. After an error nothing of it is
 // there, but for parts that nothing names; with objects.ErrUnknown it may be there,
-// whole, which the next Take says. ErrTaken: there is one at that position, of this
+// whole, which the next Take says. pins.ErrLapsed: the archive could not be reached for so
+// long that the pin has ended. ErrTaken: there is one at that position, of this
 // history.
 func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o Options) (*Manifest, error) {
 	m := &Manifest{
@@ -70,6 +75,15 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	if err == nil {
 		err = m.absent(ctx, store)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: take one at %v: %w", m.Position, err)
+	}
+	o.Pin.Holder = "snapshot"
+	pin, err := pins.Hold(ctx, once, o.Pin) // it has tries of its own
+	if err == nil {
+		err = pin.Await(ctx)
+	}
+	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	if err == nil {
 		err = m.based(ctx, store)
 	}
@@ -79,7 +93,7 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	w := newWriter(ctx, store, m, o)
 	err = m.export(held, w)
 	named := false
-	if err = errors.Join(err, w.close()); err == nil {
+	if err = errors.Join(err, w.close(), pin.Err()); err == nil {
 		if err = m.put(ctx, store, o); err == nil {
 			return m, nil
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -75,7 +76,8 @@ func newBackupVerifyCommand(a *app) *cobra.Command {
 		Short: "Check every object of an archive, and what can be restored",
 		Long: `Check every object of the archive at URL: that none is damaged or missing, that
 entries follow each other without a gap, that snapshots have all their parts and
-bases. Then it says which points can be restored. The archive is not changed.
+bases. Then it says which points can be restored. The archive is not changed, but for a
+pin that keeps txnctl backup prune away meanwhile.
 
 With --restore the newest state, or the one at --to-lsn or --to-time, is restored
 to a temporary directory as a full proof: every page of it is verified, and it is
@@ -110,6 +112,11 @@ func (v *archiveVerifier) run(ctx context.Context, url string) (err error) {
 	if v.ids, err = v.identities(); err != nil {
 		return err
 	}
+	pin, err := v.pin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	v.out = archiveReport{URL: url, Problems: []archiveProblem{}, Notes: []archiveProblem{}, Restorable: []restorable{}}
 	if err := v.verify(ctx); err != nil {
 		return err
@@ -129,6 +136,30 @@ func (v *archiveVerifier) run(ctx context.Context, url string) (err error) {
 		return errProblems
 	}
 	return failed
+}
+
+// pin keeps prunes away until it is released. One that is at work is waited for, since what
+// it deletes would be reported as missing.
+func (v *archiveVerifier) pin(ctx context.Context) (*pins.Pin, error) {
+	pin, err := pins.Hold(ctx, v.store, pins.Options{Holder: "txnctl backup verify"})
+	if err != nil {
+		v.noteUnpinned(err)
+		return nil, nil
+	}
+	wheel := v.wait("wait for a prune to end")
+	err = pin.Await(ctx)
+	wheel.end()
+	if err != nil {
+		return nil, errors.Join(err, pin.Release(ctx))
+	}
+	return pin, nil
+}
+
+// noteUnpinned says that nothing keeps an archive from being pruned.
+func (a *app) noteUnpinned(err error) {
+	if err != nil {
+		a.note("The archive cannot be pinned: if it is pruned now, objects may be missing. %v", err)
+	}
 }
 
 // verify checks the log's objects, then what snapshots have within.

@@ -202,6 +202,9 @@ func (a *app) restore(ctx context.Context, store objects.Store, dir string, to r
 	o.Progress = bars.show
 	got, err := txn.Restore(ctx, store, dir, to, o, txn.Options{FS: a.fs})
 	bars.end()
+	if err == nil {
+		a.noteUnpinned(got.Unpinned)
+	}
 	return got, refused(to, err)
 }
 

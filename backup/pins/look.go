@@ -1,0 +1,136 @@
+package pins
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+)
+
+// ErrPinned: somebody uses the archive.
+var ErrPinned = errors.New("the archive is in use")
+
+// PinnedError says who uses an archive. Nothing was deleted.
+type PinnedError struct{ By []Seen }
+
+func (e *PinnedError) Error() string {
+	var who []string
+	for _, s := range e.By {
+		who = append(who, s.String())
+	}
+	return fmt.Sprintf("pins: %v: %s; nothing was deleted: come again later", ErrPinned, strings.Join(who, "; "))
+}
+
+// Is makes every PinnedError an ErrPinned.
+func (e *PinnedError) Is(target error) bool { return target == ErrPinned }
+
+// Seen is a pin in an archive.
+type Seen struct {
+	Key    archive.Key
+	Kind   Kind   // zero when it cannot be read: perhaps both
+	Holder string // what and who it is, for people
+}
+
+// Ends is when it does, unless it is renewed.
+func (s Seen) Ends() time.Time { return time.UnixMilli(s.Key.Expires) }
+
+// Live reports whether it is to be believed.
+func (s Seen) Live(now time.Time) bool { return !now.After(s.Ends().Add(Slack)) }
+
+func (s Seen) String() string {
+	return fmt.Sprintf("%s (%s, believed until %s)", s.Holder, s.Key, s.Ends().Add(Slack).UTC().Format(time.RFC3339))
+}
+
+// is reports whether it may be of a kind.
+func (s Seen) is(k Kind) bool { return s.Kind == k || s.Kind == 0 }
+
+// List is the pins of an archive that are live, one for each holder, and the keys of those
+// that are not.
+func List(ctx context.Context, store objects.Store, now time.Time) (live []Seen, expired []archive.Key, err error) {
+	newest := map[uuid.UUID]archive.Key{}
+	for item, err := range store.List(ctx, archive.PinPrefix) {
+		if err != nil {
+			return nil, nil, fmt.Errorf("pins: list: %w", err)
+		}
+		k, err := archive.ParseKey(item.Key)
+		if err != nil {
+			continue // for whoever verifies the archive to report
+		}
+		if !(Seen{Key: k}).Live(now) {
+			expired = append(expired, k)
+		} else if k.Expires > newest[k.ID].Expires {
+			newest[k.ID] = k
+		}
+	}
+	for _, k := range newest {
+		s, err := read(ctx, store, k)
+		if err != nil {
+			return nil, nil, err
+		}
+		live = append(live, s)
+	}
+	slices.SortFunc(live, func(a, b Seen) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+	return live, expired, nil
+}
+
+// read reads a pin. One that was deleted since it was listed may have been renewed: it is
+// there, of an unknown kind.
+func read(ctx context.Context, store objects.Store, k archive.Key) (s Seen, err error) {
+	s = Seen{Key: k, Holder: "somebody"}
+	r, _, err := store.Get(ctx, k.String(), 0, maxBytes+1)
+	if errors.Is(err, objects.ErrNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("pins: read %s: %w", k, err)
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
+	if err := errors.Join(err, r.Close()); err != nil {
+		return s, fmt.Errorf("pins: read %s: %w", k, err)
+	}
+	if kind, holder, err := decode(k.String(), b); err == nil {
+		s.Kind, s.Holder = kind, holder
+	}
+	return s, nil
+}
+
+// Others are the live pins of others. It looks more than once, if need be.
+func (p *Pin) Others(ctx context.Context) (live []Seen, err error) {
+	for try := range tries {
+		if live, _, err = List(ctx, p.store, p.o.Now()); err == nil {
+			break
+		}
+		if hopeless(err) || try+1 == tries || p.o.Sleep(ctx, firstPause<<try) != nil {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(live, func(s Seen) bool { return s.Key.ID == p.id }), nil
+}
+
+// lookEvery is how often Await looks.
+const lookEvery = time.Second
+
+// Await waits until no prune is at work, TTL and Slack at most if that one died.
+func (p *Pin) Await(ctx context.Context) error {
+	for p != nil {
+		others, err := p.Others(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(others, func(s Seen) bool { return s.is(Prune) }) {
+			return nil
+		}
+		if err := p.o.Sleep(ctx, lookEvery); err != nil {
+			return fmt.Errorf("pins: while a prune was at work: %w", err)
+		}
+	}
+	return nil
+}
