@@ -8,7 +8,10 @@
 //	View       one state of a store, read-only, also beside a running service
 //	OpenTail   its log with images, as it becomes durable, also beside a service
 //	Verify     reads and checks everything, changes not one byte
+//	Assess     when Verify finds something: what is lost by it, in volumes, pages
+//	           and entries, and whether the store opens
 //	Examine    manifest and log only: what Open would find
+//	OpenSalvage  what of a damaged store's log is whole; package repair builds on it
 //	LockHolder who has the store open
 //
 // # Guarantees
@@ -98,7 +101,20 @@
 // reaches is Leaked, and a problem. Verify goes on as far as it can; when the
 // manifest or the catalogue cannot be read, what hangs on it is not looked at.
 //
+// # Reading a Loss
+//
+// Extent is how bad it is: nothing (slots that nobody needs, files to be moved away),
+// history (tags, entries that only consumers and followers still read), state, or
+// everything, when the manifest is gone. Log are entries that were durable and are not
+// whole; Lost are pages, by volume and tag, of the newest state that can be reached,
+// that after entry At. Where At is below Durable, entries behind it may be whole and yet
+// lost: what comes before them is not there.
+//
 // # Design
+//
+// Assess goes on where Verify stops: heap files that are damaged are left out, a tree
+// is read past a node that is not whole (the pages below it are lost), and the log is
+// taken apart into runs of whole records (wal.Salvage), which hashes join again.
 //
 // Verify and View share look (view.go): the page store opened read-only at its
 // checkpoint, and the log replayed over it in memory. Verify first notes which

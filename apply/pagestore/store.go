@@ -24,6 +24,7 @@ type Options struct {
 	Dir        string // the store's
 	CacheBytes int64  // of decoded tree nodes
 	ReadOnly   bool   // nothing is changed on disk, and the store's lock is not needed
+	Lenient    bool   // with ReadOnly: heap files that are missing or damaged are left out, what lies in them is wal.ErrCorrupt when it is read
 }
 
 // Store is the page store: the heap, the trees in it, and the manifest that
@@ -63,14 +64,14 @@ func Open(o Options) (*Store, *Draft, error) {
 		return nil, nil, err
 	}
 	s.heap, err = heap.Open(heap.Options{
-		FS: o.FS, Dir: filepath.Join(o.Dir, "heap"), Store: facts.Store, ReadOnly: o.ReadOnly,
+		FS: o.FS, Dir: filepath.Join(o.Dir, "heap"), Store: facts.Store, ReadOnly: o.ReadOnly, Lenient: o.Lenient,
 		MaxFileBytes: facts.Options.HeapFileBytes,
 	}, facts.Heap)
 	if err != nil {
 		return nil, nil, errors.Join(err, s.closeManifest())
 	}
 	for e := range facts.Used.Extents() {
-		if err := s.heap.MarkUsed(e); err != nil {
+		if err := s.heap.MarkUsed(e); err != nil && !(o.Lenient && errors.Is(err, wal.ErrCorrupt)) {
 			return nil, nil, errors.Join(err, s.Close())
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/google/uuid"
+
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
@@ -77,7 +79,7 @@ func (f *file) check(o Options, number uint32) error {
 		return f.corrupt(0, "%v", err)
 	case h.number != number:
 		return f.corrupt(8, "header has file number %d, name says %d", h.number, number)
-	case h.store != o.Store:
+	case h.store != o.Store && !(o.Lenient && o.Store == uuid.Nil):
 		return f.corrupt(12, "file of store %s, this is store %s", h.store, o.Store)
 	}
 	f.header = h

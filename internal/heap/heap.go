@@ -26,6 +26,9 @@ type Options struct {
 	Dir      string    // the heap's directory
 	Store    uuid.UUID // the files must be of this store
 	ReadOnly bool      // nothing is changed on disk, for checking commands
+	// Lenient, with ReadOnly, leaves out files that are missing or damaged: what lies
+	// in them is a *wal.CorruptError when it is read. Store may be zero then: any.
+	Lenient bool
 
 	// MaxFileBytes is the size up to which a file grows: 1 GiB when zero.
 	MaxFileBytes int64
@@ -91,13 +94,20 @@ func Open(o Options, known []FileInfo) (*Heap, error) {
 
 func (h *Heap) open(known []FileInfo) error {
 	for _, info := range known {
-		if err := h.openKnown(info); err != nil {
+		err := h.openKnown(info)
+		if h.opt.Lenient && errors.Is(err, wal.ErrCorrupt) {
+			h.next, err = max(h.next, info.Number+1), nil
+		}
+		if err != nil {
 			return err
 		}
 	}
 	entries, err := h.opt.FS.ReadDir(h.opt.Dir)
-	if errors.Is(err, fs.ErrNotExist) && len(known) == 0 {
+	switch missing := errors.Is(err, fs.ErrNotExist); {
+	case missing && len(known) == 0:
 		return h.mkdir()
+	case missing && h.opt.Lenient:
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("heap: list: %w", err)
@@ -105,6 +115,9 @@ func (h *Heap) open(known []FileInfo) error {
 	last := h.next - 1 // the highest known number
 	for _, e := range entries {
 		number, ok := parseFileName(e.Name)
+		if (!ok || number <= last && h.file(number) == nil) && h.opt.Lenient {
+			continue
+		}
 		if !ok || number <= last && h.file(number) == nil {
 			return &wal.CorruptError{File: filepath.Join("heap", e.Name), Offset: -1,
 				Reason: "not a file of this heap; nothing was changed, move it away if it is not Quire's"}
@@ -129,7 +142,7 @@ func (h *Heap) openKnown(info FileInfo) error {
 	if err != nil {
 		return err
 	}
-	if f.class != info.Class || f.slots.Load() < info.Slots {
+	if f.class != info.Class || f.slots.Load() < info.Slots && !h.opt.Lenient {
 		err := f.corrupt(-1, "has %d slots of class %d, the manifest says at least %d of class %d",
 			f.slots.Load(), f.class, info.Slots, info.Class)
 		return errors.Join(err, f.f.Close())
