@@ -86,7 +86,7 @@ var levels = [][]row{
 	},
 	{
 		{"internal/bench", "internal/vfs txn wal golang.org/x/sys/unix"},
-		{"internal/demo", "internal/vfs recovery txn wal"},
+		{"internal/demo", "backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery txn wal"},
 	},
 	{
 		{"cmd/txnctl", anything},

@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/quire-db/quire/internal/bench"
 	"github.com/quire-db/quire/internal/demo"
@@ -50,16 +52,38 @@ func TestPrintBench(t *testing.T) {
 }
 
 func TestPrintSteps(t *testing.T) {
+	const digest = "0123456789abcdef0123456789abcdef"
+	at := time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)
+	r := &demo.Report{
+		Source: "/src", Import: demo.ImportStep{Files: 1, Bytes: 1 << 20, Pages: 1_000_000, Transactions: 10_000},
+		Commit:   demo.CommitStep{PID: 4_000_000, Writers: 1024, Seconds: 2, Acknowledged: 200_000, InFlight: 1024, Signal: "signal: killed"},
+		Recover:  demo.RecoverStep{Seconds: 0.5, Checkpoint: 1_000_000, Replayed: 100_000, CutBytes: 10, CutReason: "because"},
+		Prove:    demo.ProveStep{Acknowledged: 200_000, Unheard: 300, Absent: 500, Pages: 1_000_000, Volumes: 100_000, Changed: 1_000_000},
+		Verify:   demo.VerifyStep{Entries: 100_000, Nodes: 100_000, Pages: 100_000, Slots: 1_000_000},
+		Backup:   demo.BackupStep{LSN: 100_000, Writers: 1024, Pages: 100_000, Volumes: 100_000, Parts: 100, Meanwhile: 100_000, Bytes: 1 << 29},
+		Accident: demo.AccidentStep{Volume: "a/b.go", Pages: 1000, LSN: 200_000, Time: at, After: 10_000, Refused: 10_000},
+		Restore:  demo.RestoreStep{Target: at.Add(-time.Second), LSN: 199_000, Entries: 99_000, Lost: 999},
+		Compare:  demo.CompareStep{Digest: digest, Restored: digest, Pages: 1_000_000, Volumes: 100_000},
+	}
 	var b strings.Builder
-	r := &demo.Report{Source: "/src", Import: demo.ImportStep{Files: 1, Bytes: 1 << 20}, Commit: demo.CommitStep{Seconds: 2, Acknowledged: 2000, InFlight: 8},
-		Recover: demo.RecoverStep{Seconds: 0.5, CutBytes: 10, CutReason: "because"}, Prove: demo.ProveStep{Acknowledged: 2000, Unheard: 3, Absent: 5}}
-	for _, s := range []string{demo.StepImport, demo.StepCommit, demo.StepRecover, demo.StepProve, demo.StepVerify} {
+	for _, s := range []string{
+		demo.StepImport, demo.StepCommit, demo.StepRecover, demo.StepProve, demo.StepVerify,
+		demo.StepBackup, demo.StepAccident, demo.StepRestore, demo.StepCompare,
+	} {
 		printStep(&b, "", s, r)
 	}
 	printProof(&b, "", r, "/tmp/x", true)
-	for _, want := range []string{"1 file, 1.0 MiB", "1,000 a second", "3  kill", "500 ms", "10 bytes was cut", "2,000 of 2,000", "3 made it whole and 5 left no trace", "Proven", "--dir /tmp/x/store"} {
+	for _, want := range []string{
+		"1 file, 1.0 MiB", "100,000 a second", "3  kill", "500 ms", "10 bytes was cut", "200,000 of 200,000", "300 made it whole, 500 left no trace",
+		"a/b.go", "2026-11-21 02:59:59.00Z, which is LSN 199,000", digest + "  equal", "10 prove", "Proven", "--dir /tmp/x/store", "verify file:///tmp/x/archive",
+	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
+		}
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(line); n > 80 {
+			t.Errorf("%d columns: %s", n-1, line)
 		}
 	}
 }

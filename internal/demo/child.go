@@ -59,19 +59,7 @@ func (p *Plan) write(ctx context.Context, m *txn.Manager, writer int, tries, ack
 		if _, err := fmt.Fprintf(tries, "%d %d\n", writer, number); err != nil {
 			return err
 		}
-		c, err := m.UpdateWith(ctx, txn.TxOptions{Message: message(writer, number)}, func(tx *txn.Tx) error {
-			for i, e := range p.Edits(writer, number) {
-				v, err := tx.Volume(p.Files[e.File].Name)
-				if err != nil {
-					return err
-				}
-				p.Fill(page, writer, number, i)
-				if err := v.WritePage(e.Page, page); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		c, err := p.commit(ctx, m, commitID{writer, number}, page)
 		if err != nil {
 			return err
 		}
@@ -79,4 +67,21 @@ func (p *Plan) write(ctx context.Context, m *txn.Manager, writer int, tries, ack
 			return err
 		}
 	}
+}
+
+// commit commits what the plan says; page is its to use.
+func (p *Plan) commit(ctx context.Context, m *txn.Manager, id commitID, page []byte) (txn.Commit, error) {
+	return m.UpdateWith(ctx, txn.TxOptions{Message: message(id.writer, id.number)}, func(tx *txn.Tx) error {
+		for i, e := range p.Edits(id.writer, id.number) {
+			v, err := tx.Volume(p.Files[e.File].Name)
+			if err != nil {
+				return err
+			}
+			p.Fill(page, id.writer, id.number, i)
+			if err := v.WritePage(e.Page, page); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

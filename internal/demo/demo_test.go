@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/demo"
 	"github.com/quire-db/quire/txn"
 )
@@ -62,7 +63,11 @@ func TestDemoProves(t *testing.T) {
 		r.Prove.Unheard+r.Prove.Absent != r.Commit.InFlight || r.Prove.Volumes != r.Import.Files || r.Prove.Pages < r.Import.Pages {
 		t.Errorf("the report does not add up: %+v", r)
 	}
-	if got, want := strings.Join(steps, " "), "import commit recover prove verify"; got != want {
+	if r.Compare.Digest == "" || r.Compare.Digest != r.Compare.Restored || r.Compare.Volumes != r.Import.Files || r.Compare.Pages < r.Prove.Pages ||
+		r.Restore.LSN >= r.Accident.LSN || r.Backup.LSN > r.Restore.LSN || r.Accident.Time.Sub(r.Restore.Target) != time.Second || r.Restore.Time.After(r.Restore.Target) {
+		t.Errorf("the restore does not add up: %+v", r)
+	}
+	if got, want := strings.Join(steps, " "), "import commit recover prove verify backup accident restore compare"; got != want {
 		t.Errorf("steps %q, want %q", got, want)
 	}
 }
@@ -92,33 +97,57 @@ func TestDemoNoticesWhatDoesNotBelong(t *testing.T) {
 		"a volume gone": func(tx *txn.Tx, volume string) error { return tx.DeleteVolume(volume) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := config(t)
-			c.Step = func(step string, r *demo.Report) {
-				if step == demo.StepCommit {
-					strange(t, c, spoil)
+			for step, store := range map[string]string{demo.StepCommit: "store", demo.StepRestore: "restored"} {
+				c := config(t)
+				c.Step = func(done string, r *demo.Report) {
+					if done == step {
+						strange(t, c, store, spoil)
+					}
 				}
-			}
-			if _, err := demo.Run(context.Background(), c); !errors.Is(err, demo.ErrNotProven) {
-				t.Errorf("Run: %v, want ErrNotProven", err)
+				if _, err := demo.Run(context.Background(), c); !errors.Is(err, demo.ErrNotProven) {
+					t.Errorf("Run: %v, want ErrNotProven behind step %s", err, step)
+				}
 			}
 		})
 	}
 }
 
 // strange commits a transaction that the demo did not ask for.
-func strange(t *testing.T, c demo.Config, spoil func(*txn.Tx, string) error) {
+func strange(t *testing.T, c demo.Config, store string, spoil func(*txn.Tx, string) error) {
 	t.Helper()
 	files, err := demo.FindFiles(context.Background(), c.Root, c.Bytes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := txn.Open(filepath.Join(c.Dir, "store"), txn.Options{})
+	m, _, err := txn.Open(filepath.Join(c.Dir, store), txn.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
 	if _, err := m.Update(context.Background(), func(tx *txn.Tx) error { return spoil(tx, files[0].Name) }); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What the archive lacks is not restored short.
+func TestDemoNoticesWhatTheArchiveLacks(t *testing.T) {
+	c := config(t)
+	c.Step = func(step string, r *demo.Report) {
+		if step != demo.StepAccident {
+			return
+		}
+		names, err := filepath.Glob(filepath.Join(c.Dir, "archive/logs/*/append/*"))
+		if err != nil || len(names) < 2 {
+			t.Fatalf("%v, %v", names, err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := demo.Run(context.Background(), c); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("Run: %v, want a refusal", err)
 	}
 }
 

@@ -1,5 +1,6 @@
 // Package demo shows the main job on real input: import, concurrent commits, a
-// kill, recovery, and a proof that what was promised is there and nothing else.
+// kill, recovery, and a proof that what was promised is there and nothing else; then a
+// backup of the living store, an accident, and a restore to one second before it.
 //
 // Run goes through these steps; the command txnctl demo prints them:
 //
@@ -9,6 +10,11 @@
 //	recover  the store is opened again
 //	prove    acknowledgements and every page are held against what was asked for
 //	verify   the store is closed and all of it is checked
+//	backup   several write again; a snapshot is taken, and the log shipped, meanwhile
+//	accident a volume is deleted, and the writers go on
+//	restore  another store is made of the archive, as of one second before that
+//	compare  its sums are held against the store's at that LSN, and every page
+//	         against the files and what was committed until then
 //
 // # What the proof rests on
 //
@@ -30,6 +36,16 @@
 // The order of transactions that were never acknowledged is taken from the log
 // as it lies on the disk after the kill, read before anything is recovered.
 //
+// What was restored is proven in two ways. Its digest must be that of the store that
+// lives on, at that LSN, which is read from that store's own log and not from the
+// archive. And its pages must be what the child's commits and those of the store's
+// second life say, up to the last one that is not younger than the time asked for,
+// which must be the LSN that was restored.
+//
+// The manager's clock runs 20 times as fast in the second life, so that nobody
+// has to wait for the second before the accident; times in it are up to some minutes
+// ahead.
+//
 // # Assumptions
 //
 // The tree of files does not change meanwhile. A kill is not a power cut: what
@@ -38,6 +54,6 @@
 //
 // # Files
 //
-// Below Config.Dir: store/, plan.json, tries and acks. They are the caller's to
+// Below Config.Dir: store/, archive/, restored/, plan.json, tries and acks. They are the caller's to
 // remove.
 package demo

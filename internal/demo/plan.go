@@ -139,10 +139,12 @@ func (p *Plan) rng(writer, number, use int) *rand.Rand {
 
 // Names of the files below the demo's directory.
 const (
-	storeDir  = "store"
-	planFile  = "plan.json"
-	triesFile = "tries"
-	acksFile  = "acks"
+	storeDir    = "store"
+	archiveDir  = "archive"
+	restoredDir = "restored"
+	planFile    = "plan.json"
+	triesFile   = "tries"
+	acksFile    = "acks"
 )
 
 func (p *Plan) save(dir string) error {

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
-	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -112,7 +110,10 @@ func (d *demo) proves(ctx context.Context) error {
 	s := &d.report.Prove
 	s.Acknowledged, s.Unheard = len(acks), len(history)-len(acks)
 	s.Absent = len(tries) - len(history)
-	err = d.compare(ctx, d.plan.replay(history))
+	d.childs = history
+	c := d.comparison(StepProve, d.m, storeDir, history)
+	err = c.run(ctx)
+	s.Volumes, s.Pages, s.Changed = c.volumes, c.pages, len(c.last)
 	s.Seconds = time.Since(began).Seconds()
 	return err
 }
@@ -205,73 +206,4 @@ func (p *Plan) replay(history []commitID) map[Edit]written {
 		}
 	}
 	return last
-}
-
-// compare reads every page of every volume.
-func (d *demo) compare(ctx context.Context, last map[Edit]written) error {
-	s := &d.report.Prove
-	s.Changed = len(last)
-	if err := d.compareNames(); err != nil {
-		return err
-	}
-	for i := range d.plan.Files {
-		d.progress(StepProve, int64(i), int64(len(d.plan.Files)))
-		if err := d.m.View(ctx, func(tx *txn.Tx) error { return d.compareFile(tx, i, last) }); err != nil {
-			return err
-		}
-		s.Volumes++
-	}
-	return nil
-}
-
-// compareNames makes sure that there is no other volume.
-func (d *demo) compareNames() error {
-	v, err := recovery.View(vfs.OS(), filepath.Join(d.c.Dir, storeDir), 0)
-	if err != nil {
-		return err
-	}
-	defer v.Close()
-	n, err := v.Snapshot().VolumeCount()
-	if err == nil && n != uint64(len(d.plan.Files)) {
-		err = notProven("the store has %d volumes, %d files were imported", n, len(d.plan.Files))
-	}
-	return err
-}
-
-func (d *demo) compareFile(tx *txn.Tx, i int, last map[Edit]written) error {
-	f := d.plan.Files[i]
-	v, err := tx.Volume(f.Name)
-	if err != nil {
-		return notProven("volume %q: %v", f.Name, err)
-	}
-	got, want := make([]byte, PageSize), make([]byte, PageSize)
-	check := func(no uint64, imported []byte) error {
-		must := imported
-		if w, ok := last[Edit{i, no}]; ok {
-			d.plan.Fill(want, w.id.writer, w.id.number, w.edit)
-			must = want
-		}
-		if err := v.ReadPage(no, got); err != nil {
-			return notProven("page %d of volume %q: %v", no, f.Name, err)
-		}
-		if !bytes.Equal(got, must) {
-			return notProven("page %d of volume %q is not what the commits say", no, f.Name)
-		}
-		d.report.Prove.Pages++
-		return nil
-	}
-	if err := f.eachPage(check); err != nil {
-		return err
-	}
-	size := f.Pages()
-	if _, grown := last[Edit{i, size}]; grown {
-		if err := check(size, nil); err != nil {
-			return err
-		}
-		size++
-	}
-	if n, err := v.Size(); err != nil || n != size {
-		return notProven("volume %q has %d pages, want %d: %v", f.Name, n, size, err)
-	}
-	return nil
 }

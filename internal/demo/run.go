@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -36,23 +37,31 @@ type Config struct {
 
 // Names of the steps, in order.
 const (
-	StepImport  = "import"
-	StepCommit  = "commit"
-	StepRecover = "recover"
-	StepProve   = "prove"
-	StepVerify  = "verify"
+	StepImport   = "import"
+	StepCommit   = "commit"
+	StepRecover  = "recover"
+	StepProve    = "prove"
+	StepVerify   = "verify"
+	StepBackup   = "backup"
+	StepAccident = "accident"
+	StepRestore  = "restore"
+	StepCompare  = "compare"
 )
 
 // Report of a demo. The JSON names are stable.
 type Report struct {
-	Source  string      `json:"source" doc:"root of the files that were imported"`
-	Import  ImportStep  `json:"import" doc:"what was imported"`
-	Commit  CommitStep  `json:"commit" doc:"what the child did until it was killed"`
-	Recover RecoverStep `json:"recover" doc:"what opening the store found and did"`
-	Prove   ProveStep   `json:"prove" doc:"what was compared"`
-	Verify  VerifyStep  `json:"verify" doc:"what the full check went through"`
-	Seconds float64     `json:"seconds" doc:"all together"`
-	Proven  bool        `json:"proven" doc:"every acknowledged commit is there and nothing else, and the check found nothing wrong"`
+	Source   string       `json:"source" doc:"root of the files that were imported"`
+	Import   ImportStep   `json:"import" doc:"what was imported"`
+	Commit   CommitStep   `json:"commit" doc:"what the child did until it was killed"`
+	Recover  RecoverStep  `json:"recover" doc:"what opening the store found and did"`
+	Prove    ProveStep    `json:"prove" doc:"what was compared"`
+	Verify   VerifyStep   `json:"verify" doc:"what the full check went through"`
+	Backup   BackupStep   `json:"backup" doc:"the snapshot that was taken while others wrote"`
+	Accident AccidentStep `json:"accident" doc:"what was lost, and what went on"`
+	Restore  RestoreStep  `json:"restore" doc:"the store as it was one second before the accident"`
+	Compare  CompareStep  `json:"compare" doc:"what was compared of the restored store"`
+	Seconds  float64      `json:"seconds" doc:"all together"`
+	Proven   bool         `json:"proven" doc:"every acknowledged commit is there and nothing else, the check found nothing wrong, and what was restored is what was"`
 }
 
 // ImportStep says what was imported.
@@ -108,6 +117,52 @@ type VerifyStep struct {
 	Seconds  float64  `json:"seconds" doc:"it took"`
 }
 
+// BackupStep says what was backed up, and who wrote meanwhile.
+type BackupStep struct {
+	LSN       uint64  `json:"lsn" doc:"whose state the snapshot is"`
+	Volumes   uint64  `json:"volumes" doc:"in it"`
+	Pages     uint64  `json:"pages" doc:"in it"`
+	Parts     int     `json:"parts" doc:"objects that hold it"`
+	Bytes     int64   `json:"bytes" doc:"of these"`
+	Meanwhile int     `json:"commits_meanwhile" doc:"acknowledged while it was taken"`
+	Writers   int     `json:"writers" doc:"that committed at the same time"`
+	Seconds   float64 `json:"seconds" doc:"it took, with the commits before and behind it"`
+}
+
+// AccidentStep says what was lost, and what went on.
+type AccidentStep struct {
+	Volume  string    `json:"volume" doc:"that was deleted"`
+	Pages   uint64    `json:"pages" doc:"that it was imported with"`
+	LSN     uint64    `json:"lsn" doc:"of the commit that deleted it"`
+	Time    time.Time `json:"time" doc:"of that commit, RFC 3339, UTC; this step's clock is fast"`
+	After   int       `json:"commits_after" doc:"acknowledged behind it"`
+	Refused int       `json:"refused" doc:"transactions that did not find the volume"`
+	Last    uint64    `json:"last_lsn" doc:"up to which all is in the archive"`
+	Shipped uint64    `json:"entries_shipped" doc:"of the log, since the backup began"`
+	Bytes   uint64    `json:"bytes_shipped" doc:"of their objects"`
+	Seconds float64   `json:"seconds" doc:"it took"`
+}
+
+// RestoreStep says what was restored.
+type RestoreStep struct {
+	Target  time.Time `json:"target" doc:"the time asked for, RFC 3339, UTC: one second before the accident"`
+	LSN     uint64    `json:"lsn" doc:"restored"`
+	Time    time.Time `json:"time" doc:"of that entry"`
+	Bytes   int64     `json:"bytes" doc:"of the snapshot"`
+	Entries uint64    `json:"entries" doc:"applied behind the snapshot"`
+	Lost    int       `json:"commits_left_out" doc:"between then and the accident"`
+	Seconds float64   `json:"seconds" doc:"it took"`
+}
+
+// CompareStep says what was compared of the restored store.
+type CompareStep struct {
+	Digest   string  `json:"digest" doc:"of all volumes and states that the store had at that LSN"`
+	Restored string  `json:"digest_restored" doc:"of those in the restored store: the same"`
+	Volumes  int     `json:"volumes_compared" doc:"all there are"`
+	Pages    uint64  `json:"pages_compared" doc:"byte for byte, with the files and the commits up to then"`
+	Seconds  float64 `json:"seconds" doc:"it took"`
+}
+
 // ErrNotProven: the store holds something else than it should.
 var ErrNotProven = errors.New("demo: NOT proven")
 
@@ -121,11 +176,15 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		do   func(context.Context) error
 	}{
 		{StepImport, d.imports}, {StepCommit, d.commits}, {StepRecover, d.recovers}, {StepProve, d.proves}, {StepVerify, d.verifies},
+		{StepBackup, d.backsUp}, {StepAccident, d.hasAccident}, {StepRestore, d.restores}, {StepCompare, d.compares},
 	} {
 		if err := s.do(ctx); err != nil {
-			return d.report, errors.Join(fmt.Errorf("%s: %w", s.name, err), d.close())
+			return d.report, errors.Join(fmt.Errorf("%s: %w", s.name, err), d.close(), d.dies())
 		}
 		d.step(s.name)
+	}
+	if err := d.dies(); err != nil {
+		return d.report, err
 	}
 	d.report.Seconds, d.report.Proven = time.Since(began).Seconds(), true
 	return d.report, nil
@@ -137,7 +196,11 @@ type demo struct {
 	plan   *Plan
 	report *Report
 	logged map[wal.LSN]logged // after the kill, as far as the log goes back
-	m      *txn.Manager       // after recovery
+	m      *txn.Manager       // after recovery, until it was verified; then of the restored store
+
+	childs   []commitID // the child's commits that the store holds, in order
+	life     *life      // from the backup on
+	restored *restore.Restored
 }
 
 func (d *demo) step(name string) {
@@ -159,6 +222,16 @@ func (d *demo) close() error {
 	m := d.m
 	d.m = nil
 	return m.Close()
+}
+
+// dies ends the store's life.
+func (d *demo) dies() error {
+	if d.life == nil {
+		return nil
+	}
+	l := d.life
+	d.life = nil
+	return l.close()
 }
 
 func (d *demo) imports(ctx context.Context) error {
