@@ -140,10 +140,10 @@ func (r *restoring) load() error {
 	if len(r.chain) == 0 {
 		return nil
 	}
-	last := r.chain[len(r.chain)-1]
+	first := r.chain[0] // increments may be of later timelines
 	if err := pagestore.Create(r.o.Disk, r.staged(), manifest.Facts{
-		Store: uuid.Must(uuid.NewV7()), Timeline: last.Position.Timeline, Epoch: last.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: last.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
+		Store: uuid.Must(uuid.NewV7()), Timeline: first.Position.Timeline, Epoch: first.Epoch, Node: manifest.Node{Role: manifest.Follower},
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: first.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
 	}); err != nil {
 		return err
 	}
