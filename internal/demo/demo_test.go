@@ -97,6 +97,7 @@ func TestDemoNoticesWhatDoesNotBelong(t *testing.T) {
 		"a volume gone": func(tx *txn.Tx, volume string) error { return tx.DeleteVolume(volume) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			for step, store := range map[string]string{demo.StepCommit: "store", demo.StepRestore: "restored"} {
 				c := config(t)
 				c.Step = func(done string, r *demo.Report) {
