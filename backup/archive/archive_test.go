@@ -55,10 +55,10 @@ func golden(t *testing.T, name string, got []byte) []byte {
 }
 
 // readGolden reads a file of testdata, which made is written to for a new version.
-func readGolden(t *testing.T, name string, made func() []byte) []byte {
+func readGolden(t testing.TB, name string, made func() []byte) []byte {
 	t.Helper()
 	name = filepath.Join("testdata", name)
-	if *update {
+	if *update && made != nil {
 		if err := os.WriteFile(name, made(), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,15 @@
 //  8. A mark is put behind the last append from time to time, when a log ends and
 //     when its writer does: without it nobody could tell that the newest objects
 //     are gone. The highest counts; lower ones may be deleted.
-//  9. No key is another's path prefix, and none differs from another only in case.
+//  9. Where entries can no longer be had, a skip is put in place of the append that would
+//     hold the first of them: sealed, with the hashes around them, and empty. So an
+//     archiver that has them and one that has not contend for one key, too. It ends
+//     where a snapshot of this history is that is in the archive already, or where the
+//     timeline was left below that snapshot: the log goes on behind it, entries before
+//     are restored without it, states within it not at all. It counts unless a pack or
+//     an append has entries in its range: then it was put below a floor by a writer that
+//     stalled, and is a leftover.
+//  10. No key is another's path prefix, and none differs from another only in case.
 //
 // # Guarantees
 //

@@ -34,6 +34,10 @@ const (
 	KindTrim
 )
 
+// KindSkip is no key's: it is what a sealed object says that lies by an append's key, and
+// has no entries.
+const KindSkip Kind = 255
+
 // FormatKey is the key of FORMAT.
 const FormatKey = "FORMAT"
 

@@ -10,13 +10,13 @@ import (
 )
 
 // A sealed object is the one outer form of all objects with content: append,
-// pack, blob, and a snapshot's manifest and parts. Its header is clear, so that
+// pack, skip, blob, and a snapshot's manifest and parts. Its header is clear, so that
 // lists, searches for gaps and checks of what is stored need no key.
 //
 //	offset size field
 //	     0    4 magic "QSEA"
 //	     4    1 version: 1
-//	     5    1 kind: 1 append, 2 pack, 3 manifest, 4 part, 5 blob
+//	     5    1 kind: 1 append, 2 pack, 3 manifest, 4 part, 5 blob, 6 skip
 //	     6    1 compression of the plain bytes: 0 none, 1 zstd
 //	     7    1 encryption of what compression left: 0 none, 1 age
 //	     8   16 timeline: the log's
@@ -39,22 +39,26 @@ import (
 //	            stored bytes: the plain ones, compressed, encrypted
 //
 // A blob and the objects of a snapshot belong to one entry: the blob holds what
-// that entry brings, the snapshot is of the state behind it. An object is valid
-// if and only if
+// that entry brings, the snapshot is of the state behind it. A skip lies by the key
+// of the append in whose place it is, and stands for entries that were never
+// archived: it has the hashes around them, and nothing else. An object is valid if
+// and only if
 //
 //  1. magic, version, kind and CRC are as above, and compression and encryption are
 //     known;
 //  2. timeline, first LSN and last hash are not zero, last is not below first, and the
 //     hash before is zero exactly when first is 1, or of a manifest or part;
 //  3. times are above 0, and the last is above the first unless both are one entry's;
-//  4. of append and pack: items are last-first+1, there is no UUID; of the others:
-//     first is last, there is a UUID, there are no blobs;
+//     of a skip both are that of the snapshot that stands for its entries;
+//  4. of append and pack: items are last-first+1, there is no UUID; of a skip:
+//     there are no items, UUID, blobs or plain bytes; of the others: first, there is a UUID, there are no blobs;
 //  5. only a part has a number, which its key can show;
 //  6. lengths are within MaxPlain and MaxStored, and equal when neither compressed
 //     nor encrypted; blobs are at most MaxRefs;
 //  7. its size is that of the header, the UUIDs and the stored length, the
 //     xxh3-128 fits, and the plain bytes are as many as the header says;
-//  8. it agrees with its key: timeline, LSNs, UUID and number are the key's.
+//  8. it agrees with its key: timeline, LSNs, UUID and number are the key's, and a skip's
+//     key is that of an append.
 //
 // Another version is wal.ErrVersion, and so is an unknown compression or encryption.
 //
@@ -106,7 +110,7 @@ func name(n uint8, names ...string) string {
 
 // Header is what a sealed object says of itself to whoever has no key.
 type Header struct {
-	Kind        Kind // KindAppend, KindPack, KindManifest, KindPart or KindBlob
+	Kind        Kind // KindAppend, KindPack, KindSkip, KindManifest, KindPart or KindBlob
 	Compression Compression
 	Encryption  Encryption
 	Log         wal.TimelineID
@@ -134,7 +138,7 @@ func (h *Header) Position() wal.Position {
 }
 
 // codes are the kinds as the format has them.
-var codes = map[Kind]byte{KindAppend: 1, KindPack: 2, KindManifest: 3, KindPart: 4, KindBlob: 5}
+var codes = map[Kind]byte{KindAppend: 1, KindPack: 2, KindManifest: 3, KindPart: 4, KindBlob: 5, KindSkip: 6}
 
 func kindOf(code byte) Kind {
 	for k, c := range codes {
@@ -221,6 +225,10 @@ func (h *Header) invalid() string {
 	}
 	entries := h.Kind == KindAppend || h.Kind == KindPack
 	switch {
+	case h.Kind == KindSkip:
+		if h.Items != 0 || h.ID != uuid.Nil || h.Refs != 0 || h.Plain != 0 || h.Number != 0 {
+			return fmt.Sprintf("it stands for entries that are not there, and has %d, UUID %s, %d blobs, %d bytes", h.Items, h.ID, h.Refs, h.Plain)
+		}
 	case entries && (h.Items != uint64(h.Last-h.First)+1 || h.ID != uuid.Nil):
 		return fmt.Sprintf("%d entries from LSN %d to %d, UUID %s", h.Items, h.First, h.Last, h.ID)
 	case !entries && (h.First != h.Last || h.ID == uuid.Nil || h.Refs != 0):
@@ -239,7 +247,7 @@ func (h *Header) invalidHistory() string {
 		return fmt.Sprintf("LSN %d to %d", h.First, h.Last)
 	case (h.Before == wal.Hash{}) != (h.First == 1 || h.Kind == KindManifest || h.Kind == KindPart), h.Hash == wal.Hash{}:
 		return fmt.Sprintf("hashes %s and %s around LSN %d to %d", h.Before, h.Hash, h.First, h.Last)
-	case h.FirstTime <= 0, h.LastTime < h.FirstTime, (h.LastTime == h.FirstTime) != (h.First == h.Last):
+	case h.FirstTime <= 0, h.LastTime < h.FirstTime, (h.LastTime == h.FirstTime) != (h.First == h.Last || h.Kind == KindSkip):
 		return fmt.Sprintf("times %d and %d of LSN %d to %d", h.FirstTime, h.LastTime, h.First, h.Last)
 	}
 	return ""
@@ -262,6 +270,8 @@ func (h *Header) disagrees(k Key) string {
 	switch h.Kind {
 	case KindPack:
 		own.Last = h.Last
+	case KindSkip:
+		own.Kind = KindAppend
 	case KindPart:
 		own.ID, own.Number = h.ID, h.Number
 	case KindBlob:

@@ -59,6 +59,33 @@ func TestSealGolden(t *testing.T) {
 	golden(t, "seal-kinds.v1.golden", sealKinds(t))
 }
 
+// TestSkips: the form of a skip, and what is none.
+func TestSkips(t *testing.T) {
+	h := sealed()[0]
+	h.Kind, h.Items, h.LastTime = archive.KindSkip, 0, h.FirstTime
+	b := golden(t, "seal-skip.v1.golden", seal(t, h, nil, nil, archive.SealOptions{}))
+	got, err := archive.DecodeHeader(archive.Key{Kind: archive.KindAppend, Log: h.Log, First: h.First}, int64(len(b)), b)
+	if err != nil || got.Kind != h.Kind || got.Position() != h.Position() {
+		t.Fatal(got, err)
+	}
+	for what, change := range map[string]func(h *archive.Header){
+		"entries": func(h *archive.Header) { h.Items = 3 }, "UUID": func(h *archive.Header) { h.ID = id }, "number": func(h *archive.Header) { h.Number = 1 },
+		"last": func(h *archive.Header) { h.Last = h.First - 1 }, "time": func(h *archive.Header) { h.FirstTime++ }, "two times": func(h *archive.Header) { h.LastTime++ },
+	} {
+		bad := h
+		change(&bad)
+		if _, _, err := archive.Seal(bad, nil, nil, archive.SealOptions{}); err == nil {
+			t.Errorf("%s: it was sealed", what)
+		}
+	}
+	if _, _, err := archive.Seal(h, nil, []byte("x"), archive.SealOptions{}); err == nil {
+		t.Error("bytes: it was sealed")
+	}
+	if _, err := archive.DecodeHeader(archive.Key{Kind: archive.KindPack, Log: h.Log, First: h.First, Last: h.Last}, int64(len(b)), b); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("by a pack's key: %v", err)
+	}
+}
+
 func sealKinds(t *testing.T) (all []byte) {
 	for _, h := range sealed() {
 		all = append(all, seal(t, h, nil, []byte("plain"), archive.SealOptions{})...)
@@ -181,7 +208,7 @@ func TestHeaderRules(t *testing.T) {
 		want   error
 	}{
 		"kind":               {kinds[0], func(b []byte) { b[5] = 0 }, wal.ErrCorrupt},
-		"newer kind":         {kinds[0], func(b []byte) { b[5] = 6 }, wal.ErrCorrupt},
+		"newer kind":         {kinds[0], func(b []byte) { b[5] = 7 }, wal.ErrCorrupt},
 		"compression":        {kinds[0], func(b []byte) { b[6] = 2 }, wal.ErrVersion},
 		"encryption":         {kinds[0], func(b []byte) { b[7] = 2 }, wal.ErrVersion},
 		"timeline":           {kinds[0], func(b []byte) { clear(b[8:24]) }, wal.ErrCorrupt},
@@ -304,6 +331,7 @@ func FuzzOpen(f *testing.F) {
 	for _, o := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: []age.Recipient{identity(f).Recipient()}}} {
 		f.Add(seal(f, sealed()[0], []uuid.UUID{id}, text(300), o))
 	}
+	f.Add(readGolden(f, "seal-skip.v1.golden", nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= archive.HeaderBytes {
 			b = resealed(b, func([]byte) {})

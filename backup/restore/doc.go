@@ -25,7 +25,9 @@
 //
 //   - Nothing is restored short: whatever is missing between the snapshot and the
 //     target, or up to where the log is known to have gone, is a *RefusedError that
-//     names it and the nearest points that can be restored; dir is as it was.
+//     names it and the nearest points that can be restored; dir is as it was. What was
+//     never archived (ship.GapError.Next) is such a range, with the snapshot behind it
+//     as the nearest point.
 //   - A snapshot that is damaged, half deleted, or of another history is passed over
 //     for an older one and more of the log, and told of (Restored.Passed).
 //   - Points in time are those of the entries. A time is that of the last entry which

@@ -123,14 +123,17 @@ func (w *world) change(tx *txn.Tx) error {
 }
 
 // ship brings the archive up to now.
-func (w *world) ship() {
+func (w *world) ship() { w.t.Helper(); w.shipFrom(0) }
+
+// shipFrom does so, of a log that begins with an LSN, or where the archive ends.
+func (w *world) shipFrom(begin wal.LSN) {
 	w.t.Helper()
 	head := w.m.Stats().Head
 	_, err := w.m.Wait(ctx, head, txn.Ack{Applied: true})
 	must(w.t, err)
 	a, err := ship.Open(ctx, w.store, ship.History{head}, ship.Options{MaxBytes: 20 << 10})
 	must(w.t, err)
-	last := a.Position().LSN
+	last := max(a.Position().LSN, begin-min(begin, 1))
 	tail, err := recovery.OpenTail(vfs.OS(), w.dir, last+1)
 	must(w.t, err)
 	defer tail.Close()

@@ -24,6 +24,7 @@ type Archiver struct {
 	log     wal.TimelineID // whose start is there
 	seen    wal.Position   // the last entry of the stream that was checked, or where it must go on
 	await   *awaited       // what the archive has that the stream has not come to
+	leap    *leap          // over entries that cannot be had, while the stream is not behind them
 	batch   batch
 	marked  wal.LSN // of the log's highest mark known
 	appends int     // since then
@@ -153,20 +154,32 @@ func (a *Archiver) end(ctx context.Context) error {
 // take checks where an entry of the stream belongs, and adds it to the batch.
 func (a *Archiver) take(ctx context.Context, e Entry) error {
 	pos := wal.Position{Timeline: e.Timeline, LSN: e.Last, Hash: e.Hash()}
-	if known, err := a.follows(e.Entry, pos); known || err != nil {
+	if known, err := a.belongs(ctx, e.Entry, pos); known || err != nil {
 		return err
-	}
-	if e.Timeline != a.log {
-		if err := a.changeLog(ctx, e.Entry); err != nil {
-			return err
-		}
 	}
 	a.seen = pos
 	a.gauge.change(func(s *Status) { s.Read = pos })
+	if a.leap != nil {
+		return a.land(ctx, pos)
+	}
 	if a.await != nil {
 		return a.meet(pos)
 	}
 	return a.add(ctx, e, pos)
+}
+
+// belongs makes sure that an entry comes next, and that its log goes on with it; known
+// if it came before.
+func (a *Archiver) belongs(ctx context.Context, e *wal.Entry, pos wal.Position) (known bool, err error) {
+	known, err = a.follows(e, pos)
+	if !known && err == nil && a.leap == nil && e.Timeline != a.log {
+		err = a.changeLog(ctx, e)
+	}
+	var gap *GapError
+	if errors.As(err, &gap) && gap.Stream {
+		err = a.skip(ctx, e, gap)
+	}
+	return known, err
 }
 
 // follows says whether an entry comes next; known if it came before.

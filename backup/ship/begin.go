@@ -70,13 +70,18 @@ func (a *Archiver) beginLog(ctx context.Context, e *wal.Entry) error {
 	} else if parent, ok := a.history.before(e.Timeline); ok && parent.LSN < e.First {
 		s.Parent = parent
 	}
-	key := archive.Key{Kind: archive.KindStart, Log: e.Timeline}
+	return a.putStart(ctx, s)
+}
+
+// putStart makes sure that a log has a start of this history.
+func (a *Archiver) putStart(ctx context.Context, s archive.Start) error {
+	key := startKey(s.Timeline)
 	err := a.put(ctx, key, archive.EncodeStart(s))
 	if errors.Is(err, objects.ErrExists) {
 		err = a.joinLog(ctx, key, s)
 	}
 	if err == nil {
-		a.log = e.Timeline
+		a.log = s.Timeline
 	}
 	return err
 }
@@ -103,6 +108,7 @@ func (a *Archiver) joinLog(ctx context.Context, key archive.Key, ours archive.St
 		return err
 	}
 	if h.LSN+1 < ours.First {
+		a.log = ours.Timeline
 		return &GapError{Timeline: ours.Timeline, First: h.LSN + 1, Last: ours.First - 1, Stream: true}
 	}
 	if h.LSN+1 > ours.First {
@@ -117,7 +123,7 @@ func (a *Archiver) joinLog(ctx context.Context, key archive.Key, ours archive.St
 // first, whose timeline is the parent's where it is known to be.
 func before(s archive.Start) wal.Position {
 	pos := wal.Position{Timeline: s.Timeline, LSN: s.First - 1, Hash: s.Before}
-	if s.Parent.LSN == pos.LSN {
+	if s.Parent.LSN == pos.LSN && pos.LSN != 0 {
 		pos.Timeline = s.Parent.Timeline
 	}
 	return pos
@@ -149,17 +155,24 @@ func (p place) head(ctx context.Context, s archive.Start) (at wal.Position, err 
 
 func (p place) tryHead(ctx context.Context, s archive.Start) (wal.Position, error) {
 	at := before(s)
-	for _, kind := range []archive.Kind{archive.KindAppend, archive.KindPack} {
-		k, err := p.highest(ctx, s.Timeline, kind)
-		if err != nil {
-			return at, err
-		}
-		if k.First == 0 || kind == archive.KindPack && k.Last <= at.LSN {
+	pack, err := p.highest(ctx, s.Timeline, archive.KindPack)
+	if err != nil {
+		return at, err
+	}
+	last, err := p.highest(ctx, s.Timeline, archive.KindAppend)
+	if err != nil {
+		return at, err
+	}
+	for _, k := range []archive.Key{last, pack} {
+		if k.First == 0 || k.Kind == archive.KindPack && k.Last <= at.LSN {
 			continue
 		}
 		h, err := p.header(ctx, k)
 		if err != nil {
 			return at, err
+		}
+		if h.Kind == archive.KindSkip && pack.Last >= h.First {
+			continue // a writer that stalled left it
 		}
 		if h.Last > at.LSN {
 			at = h.Position()
@@ -289,8 +302,12 @@ func (a *Archiver) confirm(ctx context.Context, pos wal.Position) error {
 		return nil
 	}
 	for item, err := range r.log(ctx, l, pos.LSN, pos.LSN, wal.Hash{}) {
+		var gap *GapError
+		skipped := errors.As(err, &gap) && gap.Next.LSN != 0
 		switch {
-		case errors.Is(err, archive.ErrLocked), errors.Is(err, ErrGap) && pos.LSN < l.Trim:
+		case skipped && gap.Next.LSN == pos.LSN && gap.Next.Hash != pos.Hash:
+			return &DivergedError{Key: archive.LogPrefix(pos.Timeline), Store: pos, Archive: gap.Next}
+		case skipped, errors.Is(err, archive.ErrLocked), errors.Is(err, ErrGap) && pos.LSN < l.Trim:
 			return nil
 		case err != nil:
 			return err

@@ -110,8 +110,8 @@ func child() {
 	if location == "" {
 		return
 	}
-	var at, how, size, n int
-	if _, err := fmt.Sscan(os.Getenv(childAt), &at, &how, &size, &n); err != nil {
+	var at, how, size, n, from int
+	if _, err := fmt.Sscan(os.Getenv(childAt), &at, &how, &size, &n, &from); err != nil {
 		os.Exit(3)
 	}
 	d, err := objects.OpenDir(location, objects.DirOptions{})
@@ -122,7 +122,7 @@ func child() {
 	c.At(at, objectstest.How(how))
 	o := small
 	o.MaxBytes = int64(size)
-	a, err := run(background, c, lived(n), o)
+	a, err := runFrom(background, c, lived(n), from, o)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(5)
@@ -133,8 +133,13 @@ func child() {
 
 // command archives lived(n) in another process.
 func command(location string, at int, how objectstest.How, size int64, n int) *exec.Cmd {
+	return commandFrom(location, at, how, size, n, 0)
+}
+
+// commandFrom does so from the log of a store that has only entries from one on.
+func commandFrom(location string, at int, how objectstest.How, size int64, n, from int) *exec.Cmd {
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), childStore+"="+location, fmt.Sprint(childAt, "=", at, " ", int(how), " ", size, " ", n))
+	c.Env = append(os.Environ(), childStore+"="+location, fmt.Sprint(childAt, "=", at, " ", int(how), " ", size, " ", n, " ", from))
 	return c
 }
 

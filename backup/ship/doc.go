@@ -19,8 +19,9 @@
 // # The archiver
 //
 // It holds three positions: seen, the last entry of the stream that was checked;
-// shipped, up to which the archive has the same history; and, while the archive is known
-// to be further than the stream, awaited, where the two will be compared.
+// shipped, up to which the archive has the same history; while the archive is known
+// to be further than the stream, awaited, where the two will be compared; and, while the
+// stream is behind what the archive lacks, the leap to a snapshot.
 //
 //	state     holds                               next
 //	gathering the batch follows shipped           the batch is MaxBytes, or Interval old: flush
@@ -33,6 +34,8 @@
 //	                                              the store does not go that far: AheadError
 //	below     an append put lies below a floor    taken back; in a pack: awaiting the archive's end
 //	                                              in none: StalledError
+//	leaping   the stream leaves entries out       behind a snapshot: skip, gathering
+//	                                              there is none: GapError
 //	begin     the stream begins a timeline        flush, mark the old log, put the new log's start
 //	stopped   Run has returned                    Open anew
 //
@@ -41,12 +44,35 @@
 // adopted, too. So there is no state outside of the archive: whoever opens it
 // finds out by listing where it ends, and goes on.
 //
-// What stops it changes nothing: GapError (the stream leaves entries out),
-// DivergedError, AheadError, StalledError (it put what was below a floor, took it
+// What stops it changes nothing: GapError (the stream leaves entries out, and no
+// snapshot covers them), DivergedError, AheadError, StalledError (it put what was below a floor, took it
 // back, and found no pack that has it), archive.ErrImage (an image is no longer what the entry says), settled answers of the
 // object store (objects.ErrForeign, ErrFailed), damage of the archive. All other errors of
 // the object store are tried again, with a wait that doubles up to Retry.Most, half
 // of it left to chance, until the context ends or Retry.Tries are used up.
+//
+// # Gaps
+//
+// A log may be trimmed before it was shipped: nobody can archive these entries any more.
+// The archive goes on when a snapshot of this history, at LSN S, covers all of them: the
+// stream has the entry behind S, and perhaps some before. Then (skip.go)
+//
+//  1. the lowest such snapshot is chosen whose manifest is whole;
+//  2. its hash is compared with that of entry S in the stream, or the one that the entry
+//     behind it names: a copy's snapshot is passed over;
+//  3. a skip is put where the log ends, by the very key that the next append would
+//     have: it names the range up to S, and the hashes before and at its end. Where the
+//     log ends on an older timeline, there is one up to where that was left, and one
+//     from the beginning of the snapshot's;
+//  4. the next append is that of S+1.
+//
+// What the stream has before S is left out: it could not be restored either. Of
+// two archivers of which one still has the entries, put-if-absent decides as ever: the
+// append or the skip, and the other adopts it, by its hash. So a skip forks nothing. Readers
+// and Verify tell a skip from what was lost: GapError.Next, Report.Skipped. Whoever
+// deletes snapshots knows that states behind a skip need one at its end or later.
+//
+// A timeline that the stream went through without any entry being archived has no log.
 //
 // # Guarantees
 //

@@ -57,12 +57,20 @@ type GapError struct {
 	Timeline    wal.TimelineID // in whose log they belong
 	First, Last wal.LSN
 	Stream      bool // they are missing from the stream
+	// Next, unless it is zero, says that they were never archived, and were skipped: the log
+	// goes on behind it, where there was a snapshot. States in the gap cannot be
+	// restored.
+	Next wal.Position
 }
 
 func (e *GapError) Error() string {
+	if e.Next.LSN != 0 {
+		return fmt.Sprintf("ship: %v: %d to %d of timeline %s were never archived, and no state between them can be restored; the log goes on behind LSN %d; nothing that needs them was returned",
+			ErrGap, e.First, e.Last, e.Timeline, e.Next.LSN)
+	}
 	where, next := "the archive", "nothing that needs them was returned"
 	if e.Stream {
-		where, next = "the stream of entries", "nothing was put: the archive can only go on where it ends"
+		where, next = "the stream of entries", "nothing was put: the archive can only go on where it ends, or behind a snapshot that covers them: take one"
 	}
 	return fmt.Sprintf("ship: %v: %d to %d of timeline %s are not in %s; %s", ErrGap, e.First, e.Last, e.Timeline, where, next)
 }

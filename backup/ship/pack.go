@@ -131,6 +131,12 @@ func (p *packer) all(kind archive.Kind) error {
 		if err != nil {
 			return err
 		}
+		if h.Kind == archive.KindSkip { // it stays, and packs end before it
+			if err := p.finish(kind); err != nil {
+				return err
+			}
+			continue
+		}
 		if !p.fits(h, plain) {
 			if err := p.finish(kind); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package ship
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func (w *walk) step(l *Log, to wal.LSN) (more bool, err error) {
 	var failed error
 	for _, key := range l.with(w.next) {
 		at := w.next
-		err := w.object(key, to)
+		err := w.object(l, key, to)
 		switch {
 		case err == nil && w.next > at:
 			w.gone = 0
@@ -151,6 +152,8 @@ func (w *walk) step(l *Log, to wal.LSN) (more bool, err error) {
 			w.gone++
 		case err == errEnough || w.ctx.Err() != nil:
 			return false, err
+		case errors.Is(err, ErrGap): // it was skipped
+			failed = cmp.Or(failed, err)
 		case w.next > at: // it goes on in the same object, or another that has the same entries
 			return true, nil
 		case failed == nil:
@@ -161,10 +164,13 @@ func (w *walk) step(l *Log, to wal.LSN) (more bool, err error) {
 }
 
 // object yields the entries of an object from next on, up to an entry.
-func (w *walk) object(key archive.Key, to wal.LSN) error {
+func (w *walk) object(l *Log, key archive.Key, to wal.LSN) error {
 	return w.r.open(w.ctx, key, func(o *archive.Opened) error {
 		if o.Last < w.next {
 			return nil
+		}
+		if o.Kind == archive.KindSkip {
+			return w.skipped(l, &o.Header)
 		}
 		entries, err := archive.NewEntries(o, w.r.fetch(w.ctx))
 		for err == nil && (to == 0 || w.next <= to) {

@@ -16,6 +16,7 @@ type Report struct {
 	Archive  uuid.UUID // zero when FORMAT cannot be read
 	Problems []Problem // leftovers and unmarked ends behind all others
 	Ranges   []Range   // what can be read, of each log, ascending
+	Skipped  []Range   // what was never archived, of each log, ascending: no state within can be restored
 
 	Objects uint64 // that were read
 	Bytes   uint64 // of them, those of blobs plain
@@ -34,9 +35,11 @@ func (r *Report) sort() {
 	slices.SortStableFunc(r.Problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(harmless(a), harmless(b)), cmp.Compare(a.Key, b.Key))
 	})
-	slices.SortFunc(r.Ranges, func(a, b Range) int {
-		return cmp.Or(cmp.Compare(a.First, b.First), bytes.Compare(a.Timeline[:], b.Timeline[:]))
-	})
+	for _, ranges := range [][]Range{r.Ranges, r.Skipped} {
+		slices.SortFunc(ranges, func(a, b Range) int {
+			return cmp.Or(cmp.Compare(a.First, b.First), bytes.Compare(a.Timeline[:], b.Timeline[:]))
+		})
+	}
 }
 
 // Problem is something that Verify found.
@@ -79,7 +82,8 @@ func (k ProblemKind) String() string {
 	return fmt.Sprint(uint8(k))
 }
 
-// Range is a range of entries that can be read.
+// Range is a range of entries that can be read, or that was skipped: then both times
+// are that of the snapshot behind which the log goes on.
 type Range struct {
 	Timeline            wal.TimelineID
 	First, Last         wal.LSN

@@ -71,12 +71,17 @@ func historyOf(made []archivetest.Made) (h ship.History) {
 // run archives entries from where the archive ends, as a store that has these
 // would.
 func run(ctx context.Context, s objects.Store, made []archivetest.Made, o ship.Options) (*ship.Archiver, error) {
+	return runFrom(ctx, s, made, 0, o)
+}
+
+// runFrom does so, as a store whose log begins with entry from, counted from 0.
+func runFrom(ctx context.Context, s objects.Store, made []archivetest.Made, from int, o ship.Options) (*ship.Archiver, error) {
 	o.History = func(context.Context) (ship.History, error) { return historyOf(made), nil }
 	a, err := ship.Open(ctx, s, historyOf(made), o)
 	if err != nil {
 		return nil, err
 	}
-	rest := made
+	rest := made[from:]
 	for len(rest) > 0 && rest[0].Entry.First <= a.Position().LSN {
 		rest = rest[1:]
 	}

@@ -13,7 +13,7 @@ import (
 type Status struct {
 	URL     string       // of the store of objects, without secrets
 	Archive uuid.UUID    // zero until FORMAT was read
-	Shipped wal.Position // the archive has all entries up to it
+	Shipped wal.Position // the archive has all entries up to it, but for those that were skipped
 	Read    wal.Position // of the stream of entries
 	Store   wal.LSN      // the newest durable entry of the store that is known
 
@@ -28,6 +28,7 @@ type Status struct {
 	Objects uint64 // put: appends, blobs and what begins and marks logs
 	Bytes   uint64 // of them
 	Adopted uint64 // appends that were there already, with the same history
+	Skipped uint64 // entries that could not be had any more, and were left out
 	Retries uint64
 }
 

@@ -144,6 +144,7 @@ func (v *verifier) log(l *verified) {
 	if l.start == nil && !slices.ContainsFunc(v.report.Problems, func(p Problem) bool { return p.Key == startKey(l.timeline).String() }) {
 		v.add(startKey(l.timeline), Missing, errors.New("ship: the log has objects, and no start"))
 	}
+	v.stale(l)
 	v.chain(l)
 	v.floors(l)
 }
@@ -201,6 +202,10 @@ func (v *verifier) entries(k archive.Key) (h archive.Header, err error) {
 	var blobs []uuid.UUID
 	err = v.open(v.ctx, k, func(o *archive.Opened) error {
 		h, blobs = o.Header, o.Blobs
+		if o.Kind == archive.KindSkip {
+			_, err := o.ReadAll(0)
+			return err
+		}
 		return v.eachEntry(o)
 	})
 	if errors.Is(err, archive.ErrLocked) {

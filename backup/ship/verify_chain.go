@@ -23,6 +23,10 @@ func (v *verifier) chain(l *verified) {
 		h := &l.objects[i]
 		v.agree(h, furthest, known)
 		switch {
+		case h.Kind == archive.KindSkip:
+			v.gap(l, next, h.First-1)
+			v.report.Skipped = append(v.report.Skipped, rangeOf(h))
+			r = nil
 		case r == nil || h.First > r.Last+1 || h.First == r.Last+1 && h.Before != r.Hash:
 			v.gap(l, next, h.First-1)
 			v.report.Ranges = append(v.report.Ranges, rangeOf(h))
@@ -90,8 +94,11 @@ func (v *verifier) hashIn(h *archive.Header, lsn wal.LSN) (hash wal.Hash, ok boo
 
 func keyOf(h *archive.Header) archive.Key {
 	k := archive.Key{Kind: h.Kind, Log: h.Log, First: h.First}
-	if h.Kind == archive.KindPack {
+	switch h.Kind {
+	case archive.KindPack:
 		k.Last = h.Last
+	case archive.KindSkip:
+		k.Kind = archive.KindAppend
 	}
 	return k
 }
@@ -128,7 +135,7 @@ func (v *verifier) end(l *verified, next wal.LSN) {
 func (v *verifier) floors(l *verified) {
 	covered := wal.LSN(0) // by appends without a gap, up to here
 	for _, h := range l.objects {
-		if h.Kind != archive.KindAppend {
+		if h.Kind == archive.KindPack {
 			continue
 		}
 		if covered != 0 && h.First > covered+1 || covered == 0 && h.First > l.first() {
@@ -191,6 +198,7 @@ func (v *verifier) join(l, parent *verified) {
 	for item, err := range v.Reader.log(v.ctx, whole, p.LSN, p.LSN, wal.Hash{}) {
 		var gap *GapError
 		switch {
+		case errors.As(err, &gap) && gap.Next.LSN != 0: // it was skipped
 		case err == nil && item.Hash != p.Hash:
 			v.add(startKey(l.timeline), Conflict, fmt.Errorf("ship: the timeline left %v, which is another entry in the archive: %w", p, ErrDiverged))
 		case errors.As(err, &gap):

@@ -40,8 +40,9 @@ func newBackupArchiveCommand(a *app) *cobra.Command {
 they become durable, until it is interrupted; with --once up to what is durable now.
 The archive is made if there is none. The log is read beside the service that writes it,
 without a lock, so that service does not wait for it, either: if a checkpoint lets go of
-entries before they are shipped, it ends, and says which ones are missing. A consumer
-of the service keeps the log.
+entries before they are shipped, it ends, and says which ones are missing; when there
+is a snapshot behind them (txnctl backup create), it goes on from that. A consumer of
+the service keeps the log.
 
 It goes on where the archive ends, whoever brought it there; any number of these may
 run. While the place cannot be reached it tries again, for as long as it takes (with

@@ -120,7 +120,7 @@ func (c *creator) log(ctx context.Context) (wal.LSN, error) {
 	case !errors.As(err, &lost):
 		return 0, err
 	case !c.noted:
-		c.note("Note: %s, and no longer in the store's log: what they did cannot be restored step by step, and this archive cannot go on with the log. Begin one in an empty place.", missingText(lost.first, lost.last))
+		c.note("Note: %s, and no longer in the store's log: what they did cannot be restored step by step. Behind the snapshot the archive goes on with the log.", missingText(lost.first, lost.last))
 		c.noted = true
 	}
 	return c.ship.durable, nil

@@ -141,7 +141,7 @@ type lostError struct {
 }
 
 func (e *lostError) Error() string {
-	return fmt.Sprintf("%s, and no longer in the store's log, so %s cannot go on: nothing was shipped; txnctl backup create %s keeps the state of now, and an archive in an empty place the log from now on",
+	return fmt.Sprintf("%s, and no longer in the store's log, so %s cannot go on: nothing was shipped: txnctl backup create %s keeps the state of now, and behind that it can go on",
 		missingText(e.first, e.last), e.url, e.url)
 }
 
@@ -181,12 +181,32 @@ func (s *shipment) open() (err error) {
 		return err
 	}
 	if s.tail, err = recovery.OpenTail(s.fs, s.dir, at+1); errors.Is(err, wal.ErrCompacted) {
-		return s.lost(at+1, err)
+		return s.openBehind(at+1, err)
 	}
 	return err
 }
 
-// openFirst opens the log where it begins, for a new archive.
+// openBehind opens the log where it begins, behind what the archive lacks: with the first
+// entry the archiver finds out whether a snapshot covers that. When the log has none, it
+// does if it is of the newest state.
+func (s *shipment) openBehind(missing wal.LSN, gone error) error {
+	h, err := s.history(context.Background())
+	if err != nil {
+		return err
+	}
+	if end := h[len(h)-1]; s.begin > end.LSN {
+		m, err := archive.ReadHeader(context.Background(), s.store, archive.Key{Kind: archive.KindManifest, Log: end.Timeline, First: end.LSN})
+		if errors.Is(err, objects.ErrNotFound) || err == nil && m.Position() != end {
+			return s.lost(missing, gone)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.openFirst()
+}
+
+// openFirst opens the log where it begins, for a new archive, or one behind a gap.
 func (s *shipment) openFirst() (err error) {
 	for range exportTries {
 		if s.tail, err = recovery.OpenTail(s.fs, s.dir, s.begin); !errors.Is(err, wal.ErrCompacted) {

@@ -33,6 +33,7 @@ type archiveReport struct {
 	Entries    uint64           `json:"entries" doc:"verified with all their images"`
 	Snapshots  int              `json:"snapshots" doc:"verified with all their parts"`
 	Locked     uint64           `json:"locked" doc:"encrypted objects and snapshots that no identity given opens: verified as far as that goes without"`
+	Skipped    []skippedRange   `json:"skipped" doc:"ranges of entries that were never archived: of the states within only those of snapshots can be restored"`
 	Restorable []restorable     `json:"restorable" doc:"ranges of LSNs that can be restored, every one and every time between"`
 	Restored   *restoreOutput   `json:"restored" doc:"with --restore the proof; else null"`
 }
@@ -53,6 +54,13 @@ type restorable struct {
 	LastTime  string `json:"last_time" doc:"of that entry, RFC 3339, UTC"`
 
 	at wal.TimelineID
+}
+
+// skippedRange is a range of entries that were never archived.
+type skippedRange struct {
+	Timeline string `json:"timeline" doc:"UUID"`
+	First    uint64 `json:"first" doc:"LSN"`
+	Last     uint64 `json:"last" doc:"LSN; the log goes on behind it"`
 }
 
 // archiveVerifier is one run of backup verify.
@@ -117,7 +125,7 @@ func (v *archiveVerifier) run(ctx context.Context, url string) (err error) {
 		return err
 	}
 	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
-	v.out = archiveReport{URL: url, Problems: []archiveProblem{}, Notes: []archiveProblem{}, Restorable: []restorable{}}
+	v.out = archiveReport{URL: url, Problems: []archiveProblem{}, Notes: []archiveProblem{}, Skipped: []skippedRange{}, Restorable: []restorable{}}
 	if err := v.verify(ctx); err != nil {
 		return err
 	}
@@ -178,6 +186,9 @@ func (v *archiveVerifier) verify(ctx context.Context) error {
 			continue
 		}
 		v.problem(p.Key, p.Kind, p.Err)
+	}
+	for _, g := range rep.Skipped {
+		o.Skipped = append(o.Skipped, skippedRange{g.Timeline.String(), uint64(g.First), uint64(g.Last)})
 	}
 	if err := v.snapshots(ctx); err != nil {
 		return err
@@ -398,6 +409,9 @@ func (o archiveReport) text(w io.Writer, name, bad style) {
 	)
 	for _, r := range o.Restorable {
 		fmt.Fprintf(w, "  %s of %s\n", r.text(), r.Timeline)
+	}
+	for _, g := range o.Skipped {
+		fmt.Fprintf(w, "  never archived: LSN %d to %d of %s\n", g.First, g.Last, g.Timeline)
 	}
 	for _, p := range o.Problems {
 		fmt.Fprintf(w, "  %s %s: %s\n", bad.paint(p.Kind+":"), p.Key, p.Reason)
