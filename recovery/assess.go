@@ -29,6 +29,9 @@ type Loss struct {
 	// when there is none. Lost are parts of its volumes and tags that cannot be read,
 	// at most MaxLost, and Catalogue why some volumes could not even be named.
 	At        wal.LSN
+	Hash      wal.Hash // of entry At
+	Digest    wal.PageHash
+	Digested  bool   // Digest is that of the surveyed state: the catalogue is whole
 	Volumes   uint64 // that it has; 0 when the catalogue does not say
 	Lost      []pagestore.Damage
 	More      int   // parts lost beyond those
@@ -206,6 +209,11 @@ func (a *assessment) state() error {
 	}
 	if err == nil {
 		a.loss.Catalogue, err = snap.Survey(a.ctx, a.lost)
+	}
+	if err == nil && a.loss.Catalogue == nil {
+		a.loss.Hash = snap.Head.Hash
+		_, a.loss.Digest, err = snap.Digest()
+		a.loss.Digested = err == nil
 	}
 	return errors.Join(err, look.close())
 }

@@ -265,3 +265,21 @@ func (s *Salvage) lostEntry(rec *wal.Record) LostEntry {
 	}
 	return e
 }
+
+// Begins calls f for each whole entry that begins a timeline.
+func (s *Salvage) Begins(ctx context.Context, f func(*wal.Entry)) error {
+	for _, r := range s.runs {
+		for rec, err := range r.Records(s.fs, s.log()) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+			if rec.Entry.Kind == wal.KindTimeline {
+				f(rec.Entry)
+			}
+		}
+	}
+	return nil
+}

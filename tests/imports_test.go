@@ -78,10 +78,14 @@ var levels = [][]row{
 			"filippo.io/age github.com/google/uuid"},
 	},
 	{
+		{"backup/repair", "apply/pagestore/manifest backup/archive backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery wal " +
+			"filippo.io/age github.com/google/uuid"},
+	},
+	{
 		{"apply/pagestore/pagestoretest", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs wal github.com/google/uuid"},
 	},
 	{
-		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree backup/objects backup/restore backup/snapshot internal/heap internal/vfs quarantine recovery wal " +
+		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree backup/objects backup/repair backup/restore backup/snapshot internal/heap internal/vfs quarantine recovery wal " +
 			"github.com/google/uuid github.com/rs/zerolog"},
 	},
 	{
