@@ -227,9 +227,18 @@ func (r *repairing) settle() error {
 	}
 	if err == nil && r.got.Lost != nil {
 		r.got.Role = manifest.Writer
-		r.got.Began, err = r.replica.Promote(r.ctx)
+		err = r.promote()
 	}
 	err = errors.Join(err, r.replica.Close())
 	r.replica = nil
+	return err
+}
+
+// promote begins a timeline of its own, above all that the archive has.
+func (r *repairing) promote() error {
+	above, err := r.logs.HighestEpoch(r.ctx)
+	if err == nil {
+		r.got.Began, err = r.replica.Promote(r.ctx, above)
+	}
 	return err
 }

@@ -109,24 +109,6 @@ func (r *restoring) newestTimeline() error {
 	return &AmbiguousError{best}
 }
 
-// highestEpoch is that of all logs in the archive whose start can be read.
-func (r *restoring) highestEpoch() (highest uint64, err error) {
-	logs, err := r.logs.Logs(r.ctx)
-	if err != nil {
-		return 0, err
-	}
-	for _, id := range logs {
-		l, err := r.logs.Log(r.ctx, id)
-		if err != nil && !unusable(err) {
-			return 0, err
-		}
-		if err == nil {
-			highest = max(highest, l.Start.Epoch)
-		}
-	}
-	return highest, nil
-}
-
 // snapshots are those of the history that leads to the timeline, the newest first.
 func (r *restoring) snapshots() (list []archive.Header, err error) {
 	timeline, upTo := r.target.Timeline, wal.Position{}

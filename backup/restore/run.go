@@ -182,7 +182,7 @@ func (r *restoring) fill() error {
 // promote begins a timeline of its own, whose epoch is above all that the archive has:
 // else it and what an earlier restore of the same state began would be of one rank.
 func (r *restoring) promote() error {
-	above, err := r.highestEpoch()
+	above, err := r.logs.HighestEpoch(r.ctx)
 	if err == nil {
 		r.got.Began, err = r.replica.Promote(r.ctx, above)
 	}

@@ -56,6 +56,25 @@ func (r *Reader) Logs(ctx context.Context) (logs []wal.TimelineID, err error) {
 	return logs, err
 }
 
+// HighestEpoch is that of all logs whose start can be read: who begins a timeline above
+// it is not taken for one of those.
+func (r *Reader) HighestEpoch(ctx context.Context) (highest uint64, err error) {
+	logs, err := r.Logs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range logs {
+		s, err := r.place.start(ctx, id)
+		switch {
+		case err == nil:
+			highest = max(highest, s.Epoch)
+		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrVersion):
+			return 0, err
+		}
+	}
+	return highest, nil
+}
+
 // Log is what the keys of a log say of it.
 type Log struct {
 	Start archive.Start
