@@ -148,7 +148,7 @@ func (r *repairing) sound() error {
 		return err
 	}
 	if rep.Clean {
-		return fmt.Errorf("%w, and %s is a repaired one whose repair did not come to its end: move one of them away", ErrSound, r.place.repaired())
+		return fmt.Errorf("%w: %s; move one of them away", ErrLeft, r.place.repaired())
 	}
 	return r.place.clear(r.place.repaired())
 }

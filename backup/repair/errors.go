@@ -16,6 +16,9 @@ var (
 	ErrSound = errors.New("nothing is wrong with the store")
 	// ErrBusy: another repair is at work there.
 	ErrBusy = errors.New("another repair is at work there")
+	// ErrLeft: a store that was repaired, and did not get its name, lies beside one that
+	// is sound. Nothing was changed.
+	ErrLeft = errors.New("the store is sound, and beside it lies a repaired one whose repair did not come to its end")
 	// ErrDiverged: the archive is of another history than the store. Nothing was changed.
 	ErrDiverged = errors.New("the archive is of another history than the store")
 	// ErrHistory: nothing says which history of the archive is the store's.
@@ -33,6 +36,7 @@ type LossError struct {
 	Known  []recovery.LostEntry
 	Unread error // why it cannot be told how far the store went; nil when it can
 	Why    []error
+	Loss   *recovery.Loss // of the damaged store by itself
 }
 
 func (e *LossError) Error() string {

@@ -44,7 +44,7 @@ func (p *place) lock() error {
 	unlock, err := p.disk.Lock(p.lockName(), words)
 	var locked *vfs.LockedError
 	if errors.As(err, &locked) {
-		return fmt.Errorf("%w: %s", ErrBusy, p.lockName())
+		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
 	if err != nil {
 		return err

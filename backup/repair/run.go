@@ -199,7 +199,7 @@ func (r *repairing) judge() error {
 	if r.at.LSN >= durable && r.own.Trusted() || r.got.Role == manifest.Follower {
 		return nil
 	}
-	e := &LossError{At: r.at, Time: r.got.Time, Unread: r.own.Unread, Why: r.got.Passed}
+	e := &LossError{At: r.at, Time: r.got.Time, Unread: r.own.Unread, Why: r.got.Passed, Loss: r.got.Loss}
 	if r.at.LSN < durable {
 		e.Lost = []Range{{r.at.LSN + 1, durable}}
 		var err error

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/quire-db/quire/backup/repair"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -78,7 +79,7 @@ func (a *app) exitCode(err error) int {
 		return exitCorrupt
 	case errors.As(err, &locked):
 		return exitLocked
-	case errors.Is(err, txn.ErrConflict), errors.Is(err, ship.ErrDiverged), errors.Is(err, ship.ErrAhead), errors.Is(err, snapshot.ErrDiverged):
+	case errors.Is(err, txn.ErrConflict), errors.Is(err, ship.ErrDiverged), errors.Is(err, ship.ErrAhead), errors.Is(err, snapshot.ErrDiverged), errors.Is(err, repair.ErrDiverged):
 		return exitConflict
 	}
 	return exitFailed

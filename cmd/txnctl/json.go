@@ -41,6 +41,7 @@ var outputs = []struct {
 	{"recovery status", recoveryOutput{}},
 	{"recovery verify", verifyOutput{}},
 	{"recovery replay", replayOutput{}},
+	{"recovery repair", repairOutput{}},
 	{"backup create", createOutput{}},
 	{"backup archive (one each time it has shipped something)", archiveOutput{}},
 	{"backup ls", archiveListing{}},

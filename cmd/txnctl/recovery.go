@@ -11,13 +11,15 @@ import (
 func newRecoveryCommand(a *app) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "recovery",
-		Short: "See and check how the store comes back after a crash",
+		Short: "See and check how the store comes back after a crash, and repair it",
 		Long: `See and check how the store comes back after a crash. Opening a store recovers
-it; no command has to be run for that.`,
+it; no command has to be run for that. Damage is another thing: verify finds it, and
+repair says what is lost by it and puts it right from an archive.`,
 		Example: `  txnctl recovery status     # what opening would do
   txnctl recovery verify     # check every byte in use
-  txnctl recovery replay     # try the replay in memory`,
-	}, newRecoveryStatusCommand(a), newRecoveryVerifyCommand(a), newRecoveryReplayCommand(a))
+  txnctl recovery replay     # try the replay in memory
+  txnctl recovery repair     # what damage has cost; with --from URL it is repaired`,
+	}, newRecoveryStatusCommand(a), newRecoveryVerifyCommand(a), newRecoveryReplayCommand(a), newRecoveryRepairCommand(a))
 }
 
 // cutOutput is a torn tail of the log.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -60,6 +61,8 @@ func TestScripts(t *testing.T) {
 			"delete":    deleteVolume,
 
 			"secondbefore": secondBefore,
+			"flipimage":    flipImage,
+			"fliplog":      flipLog,
 		},
 	})
 }
@@ -105,6 +108,39 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	b[off] ^= 1
 	ts.Check(os.WriteFile(names[0], b, 0o600))
+}
+
+// flipImage DIR FILE OFFSET changes one bit of where a closed store has what lies at that
+// offset of a file.
+func flipImage(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[1]))
+	ts.Check(err)
+	off, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "heap", "*"))
+	ts.Check(err)
+	for _, name := range names {
+		in, err := os.ReadFile(name)
+		ts.Check(err)
+		if at := bytes.Index(in, b[off:off+256]); at >= 0 {
+			flip(ts, false, []string{name, strconv.Itoa(at)})
+			return
+		}
+	}
+	ts.Fatalf("it is nowhere in the heap")
+}
+
+// flipLog DIR LSN changes one bit of an entry of a closed store's log.
+func flipLog(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	lsn, err := wal.ParseLSN(args[1])
+	ts.Check(err)
+	facts, _, err := manifest.Load(vfs.OS(), dir)
+	ts.Check(err)
+	for rec, err := range wal.Records(vfs.OS(), filepath.Join(dir, "wal"), facts.Generations, lsn, lsn) {
+		ts.Check(err)
+		flip(ts, false, []string{filepath.Join(dir, "wal", rec.Gen.Path()), strconv.FormatInt(rec.Offset+50, 10)})
+	}
 }
 
 // service is a store that the test's process has open, as a service does.
