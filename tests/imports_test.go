@@ -76,6 +76,7 @@ var levels = [][]row{
 	{
 		{"backup/restore", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins backup/ship backup/snapshot internal/vfs wal " +
 			"filippo.io/age github.com/google/uuid"},
+		{"backup/retain", "backup/archive backup/objects backup/pins backup/ship backup/snapshot wal filippo.io/age"},
 	},
 	{
 		{"backup/repair", "apply/pagestore/manifest backup/archive backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery wal " +

@@ -16,19 +16,19 @@
 // # The protocol
 //
 //	who uses                            who deletes
-//	puts a pin of kind Use              puts trims and floors, and a pin of kind Prune
+//	puts a pin of kind Use              announces it: puts a pin of kind Prune
 //	then looks for Prunes               then looks for any other pins
 //	then lists what there is            then lists what there is, and deletes
 //
 // Put and list of an object store are in one order for all: what is put is listed from
 // then on. Let both be at work at one time. Either the user's put was before the
 // deleter's look: then the deleter sees the pin, and deletes nothing. Or it was behind
-// it, hence behind the deleter's own put: then the user sees the Prune, and waits until
-// it is gone. Who does not wait, such as a restore at three in the morning, has listed
-// behind the trims at least, and knows which entries are promised: of all else it may
-// find that it is gone, which it says. So nobody who pins and waits ever meets a deletion, and
-// nobody who pins is ever deceived by one. Both may see each other: then the deleter
-// yields, and the user goes on when it has.
+// it, hence behind the deleter's own put: then the user sees the announcement, and waits
+// until it is gone. So nobody who pins and waits ever meets a deletion. Both may see each
+// other: then the deleter yields, and the user goes on when it has.
+//
+// Who does not wait, such as a restore at three in the morning, may find that things are gone
+// which the policy of the prune does not promise: it says so, or uses what is promised.
 //
 // Two that delete see each other, too; one or both yield.
 //

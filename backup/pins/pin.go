@@ -75,6 +75,8 @@ type Pin struct {
 	keys []archive.Key // mu; that may be there
 	last archive.Key   // mu; the last that is known to be there
 	ends time.Time     // mu; its end
+
+	lapsed bool // mu; it was renewed too late
 }
 
 // Hold puts a pin, and renews it until Release. It takes a minute at most.
@@ -138,6 +140,9 @@ func (p *Pin) older(key archive.Key, ends time.Time) []archive.Key {
 	if key == p.last { // in the same millisecond
 		return nil
 	}
+	if p.last.ID == key.ID && p.o.Now().After(p.ends) {
+		p.lapsed = true
+	}
 	before := p.last
 	p.last, p.ends = key, ends
 	return slices.DeleteFunc(slices.Clone(p.keys), func(k archive.Key) bool { return k == key || k == before })
@@ -173,16 +178,16 @@ func hopeless(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, objects.ErrForeign) || errors.Is(err, objects.ErrFailed)
 }
 
-// Err is nil as long as everybody respects the pin, ErrLapsed from then on until it could
-// be renewed, and nil for a nil one, which nobody ever did.
+// Err is nil as long as everybody has respected the pin without a break, ErrLapsed from
+// then on, and nil for a nil one, which nobody ever did.
 func (p *Pin) Err() error {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.o.Now(); now.After(p.ends) {
-		return fmt.Errorf("pins: %w: it ended at %s and could not be renewed; nothing that was read is damaged, begin anew", ErrLapsed, p.ends.UTC().Format(time.RFC3339))
+	if p.lapsed || p.o.Now().After(p.ends) {
+		return fmt.Errorf("pins: %w: it could not be renewed in time; nothing is damaged, begin anew", ErrLapsed)
 	}
 	return nil
 }

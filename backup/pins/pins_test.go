@@ -150,9 +150,13 @@ func TestPinLapses(t *testing.T) {
 			t.Errorf("after %v: %v live, %v expired", after.pass, live, expired)
 		}
 	}
-	if err := p.Release(background); !errors.Is(err, objectstest.ErrCut) {
-		t.Errorf("%v", err)
+	cut.At(0, 0)
+	c.wake()
+	c.wake() // it was renewed
+	if err := p.Err(); !errors.Is(err, ErrLapsed) {
+		t.Errorf("renewed too late: %v", err)
 	}
+	must(t, p.Release(background))
 }
 
 // TestCannotPin: a place that cannot be written to is an error, and a nil pin does no harm.

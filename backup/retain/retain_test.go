@@ -1,0 +1,318 @@
+package retain_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
+	"github.com/quire-db/quire/backup/restore"
+	"github.com/quire-db/quire/backup/retain"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/wal"
+)
+
+const day = 24 * time.Hour
+
+// TestWithin: what is younger can be restored at every LSN, what is older no more, and the
+// archive is well.
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.days(12)
+	w.live(2, time.Hour)
+	w.ship()
+	p := w.prune(retain.Policy{Within: 5 * day})
+	if p.Gone.Objects == 0 || p.Blobs.Objects == 0 {
+		t.Fatalf("nothing is gone: %+v", p)
+	}
+	w.keeps(p)
+	if again := w.prune(retain.Policy{Within: 5 * day}); again.Gone.Objects != 0 {
+		t.Errorf("again: %+v", again)
+	}
+	w.days(3)
+	w.keeps(w.prune(retain.Policy{Within: 5 * day}))
+	from, timeline := p.Logs[0].From, p.Logs[0].Timeline
+	if from < 5 || p.Logs[0].Trim > from || p.Logs[0].Trim == 0 {
+		t.Errorf("%+v", p.Logs[0])
+	}
+	if _, _, err := w.restore(restore.Target{Timeline: timeline, LSN: 3}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("what is gone: %v", err)
+	}
+}
+
+// TestOldSnapshotsStay: older ones can be restored at exactly their LSN, and the log that
+// is missing around them is no damage.
+func TestOldSnapshotsStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	w.days(25)
+	p := w.prune(retain.Policy{Within: 2 * day, Weekly: 3})
+	w.keeps(p)
+	old := 0
+	for _, s := range p.Snapshots {
+		if s.Keep == nil || s.Position.LSN+1 >= p.Logs[0].Trim {
+			continue
+		}
+		old++
+		_, _, err := w.restore(restore.Target{Timeline: s.Position.Timeline, LSN: s.Position.LSN + 1}, restore.Options{})
+		var refused *restore.RefusedError
+		if !errors.As(err, &refused) || refused.Before != s.Position {
+			t.Errorf("LSN %d, behind a snapshot: %v", s.Position.LSN+1, err)
+		}
+	}
+	if old < 2 {
+		t.Errorf("only %d old snapshots: %+v", old, p.Snapshots)
+	}
+}
+
+// TestRandomHistories: whatever policy, whatever timelines were left and gone on with, what
+// is promised can be restored, before and after more is written and pruned.
+func TestRandomHistories(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		w := newWorld(t, 100+seed)
+		for range 3 {
+			w.days(2 + w.r.IntN(4))
+			w.live(w.r.IntN(3), time.Hour)
+			w.ship()
+			if head := w.m.Stats().Head; w.r.IntN(2) == 0 {
+				w.move(head.LSN - wal.LSN(w.r.IntN(3)))
+				w.live(2, time.Hour)
+				w.ship()
+			}
+			policy := retain.Policy{
+				Last: w.r.IntN(3), Daily: w.r.IntN(4), Weekly: w.r.IntN(2), Within: time.Duration(w.r.IntN(6)) * day, Left: time.Duration(1+w.r.IntN(8)) * day,
+			}
+			if policy.Check() != nil {
+				policy.Last = 1
+			}
+			w.keeps(w.prune(policy), ship.Unmarked)
+		}
+	}
+}
+
+// TestParentsStay: what a line needs of its ancestors' logs stays, and of a timeline that was
+// left for long nothing else.
+func TestParentsStay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 4)
+	w.days(6)
+	w.live(4, time.Hour)
+	w.ship()
+	old := w.m.Stats().Head
+	w.move(old.LSN - 2)
+	w.live(2, time.Hour)
+	w.ship()
+	policy := retain.Policy{Last: 2, Left: 10 * day}
+	p := w.prune(policy)
+	w.keeps(p, ship.Unmarked)
+	if l := p.Logs[0]; l.Timeline != old.Timeline || l.From == 0 || l.From > old.LSN-2 {
+		t.Fatalf("of the parent stays %+v", l)
+	}
+	w.point(old.Timeline, old.LSN) // the end that was left, too
+	w.days(12)
+	p = w.prune(policy)
+	w.keeps(p, ship.Unmarked)
+	if l := p.Logs[0]; l.From != 0 || l.Gone.Objects == 0 {
+		t.Errorf("of the parent stays %+v", l)
+	}
+	if _, _, err := w.restore(restore.Target{Timeline: old.Timeline, LSN: old.LSN}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
+		t.Errorf("what was let go of: %v", err)
+	}
+}
+
+// TestLogAlone: without a snapshot all entries are needed.
+func TestLogAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 5)
+	w.live(9, day)
+	w.ship()
+	p := w.prune(retain.Policy{Last: 1, Within: time.Hour})
+	if p.Gone.Objects != 0 {
+		t.Errorf("%+v", p)
+	}
+	w.keeps(p)
+}
+
+// TestPinned: nothing is deleted while somebody uses the archive, and what the dead have
+// pinned is, when that has ended.
+func TestPinned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 6)
+	w.days(5)
+	before := w.keys()
+	pin, err := pins.Hold(ctx, w.store, pins.Options{Holder: "test", Now: func() time.Time { return w.now }, Sleep: hasty})
+	must(t, err)
+	defer pin.Release(ctx)
+	_, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+	var pinned *pins.PinnedError
+	if !errors.As(err, &pinned) || len(pinned.By) != 1 || !strings.Contains(err.Error(), "test on ") || !strings.Contains(err.Error(), "nothing was deleted") {
+		t.Errorf("beside a reader: %v", err)
+	}
+	if now := w.keys(); fmt.Sprint(now) != fmt.Sprint(before) {
+		t.Errorf("it has %v, not %v", now, before)
+	}
+	plan, err := retain.Plan(ctx, w.store, retain.Policy{Last: 1}, w.options())
+	if err != nil || len(plan.Pinned) != 1 {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	w.now = w.now.Add(time.Hour)
+	w.keeps(w.prune(retain.Policy{Last: 1}))
+	for item, err := range w.store.List(ctx, archive.PinPrefix) {
+		must(t, err)
+		t.Errorf("%s is left", item.Key)
+	}
+}
+
+// leaveParts leaves what an attempt at a snapshot does that was killed.
+func (w *world) leaveParts(at wal.Position) (keys []string) {
+	for i := range 3 {
+		k := archive.Key{Kind: archive.KindPart, Log: at.Timeline, First: at.LSN, ID: [16]byte{7, 7, 7, 7, 7, 7, 0x47, 7, 0x87}, Number: uint32(i)}
+		b, _, err := archive.Seal(archive.Header{
+			Kind: k.Kind, Log: k.Log, Epoch: 1, First: k.First, Last: k.First, Hash: at.Hash, FirstTime: 1, LastTime: 1, ID: k.ID, Number: k.Number, Items: 1,
+		}, nil, []byte("part"), archive.SealOptions{})
+		must(w.t, errors.Join(err, w.store.Put(ctx, k.String(), objects.Bytes(b))))
+		keys = append(keys, k.String())
+	}
+	return keys
+}
+
+// TestLeftovers: parts that no manifest names go, but those that came behind the look for
+// pins, or of whom is at work.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 7)
+	w.days(2)
+	at := w.m.Stats().Head
+	w.leaveParts(at)
+	at.LSN += 5 // no manifest is there
+	w.leaveParts(at)
+	if p := w.prune(retain.Policy{Within: 99 * day}); p.Gone.Objects != 6 || p.Leftover.Objects != 6 {
+		t.Errorf("%+v is gone", p.Gone)
+	}
+	w.sound()
+
+	w.leaveParts(at)
+	late := &lateParts{Store: w.store, w: w, at: at}
+	late.at.LSN++
+	if p, err := retain.Run(ctx, late, retain.Policy{Within: 99 * day}, w.options()); err != nil || p.Leftover.Objects != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	for _, key := range late.put {
+		r, _, err := w.store.Get(ctx, key, 0, -1)
+		must(t, err)
+		must(t, r.Close())
+	}
+	if len(late.put) != 3 {
+		t.Errorf("%v", late.put)
+	}
+}
+
+// lateParts is a store in which parts turn up behind the first pin.
+type lateParts struct {
+	objects.Store
+	w   *world
+	at  wal.Position
+	put []string
+}
+
+func (l *lateParts) Put(c context.Context, key string, b objects.Body) error {
+	if strings.HasPrefix(key, archive.PinPrefix) && l.put == nil {
+		l.put = l.w.leaveParts(l.at)
+	}
+	return l.Store.Put(c, key, b)
+}
+
+// TestDamaged: a snapshot that cannot be restored satisfies no rule, and those that it is
+// an increment on stay with it.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []archive.Kind{archive.KindPart, archive.KindManifest} {
+		w := newWorld(t, 8)
+		w.days(6)
+		list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+		must(t, err)
+		for _, key := range w.keys() { // the newest
+			if k, _ := archive.ParseKey(key); k.Kind == kind && k.First == list[0].Last {
+				must(t, w.store.Delete(ctx, key))
+				if kind == archive.KindManifest {
+					must(t, w.store.Put(ctx, key, objects.Bytes([]byte("damage"))))
+				}
+			}
+		}
+		p, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+		must(t, err)
+		if len(p.Problems) != 1 || !errors.Is(p.Problems[0], wal.ErrCorrupt) {
+			t.Errorf("%v", p.Problems)
+		}
+		for _, s := range p.Snapshots {
+			keep := fmt.Sprint(s.Keep)
+			if want := map[wal.LSN]string{list[0].Last: "[damaged]", list[1].Last: "[last"}[s.Position.LSN]; !strings.HasPrefix(keep, want) || want == "" && strings.Contains(keep, "last") {
+				t.Errorf("LSN %d: %s", s.Position.LSN, keep)
+			}
+		}
+		w.point(p.Logs[0].Timeline, list[1].Last)
+		w.point(p.Logs[0].Timeline, w.m.Stats().Head.LSN)
+		// When it is older than all that stays, it goes, too.
+		w.days(2)
+		p, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+		must(t, err)
+		w.keeps(p)
+	}
+}
+
+// TestEncrypted: with the key all is as without encryption; without it nothing goes that may
+// be a base.
+func TestEncrypted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 9)
+	id, err := age.GenerateX25519Identity()
+	must(t, err)
+	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.days(6)
+	o := w.options()
+	o.Identities = nil
+	p, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, o)
+	must(t, err)
+	if len(p.Problems) != 6 || !errors.Is(p.Problems[0], archive.ErrLocked) || p.Logs[0].Gone.Objects == 0 {
+		t.Errorf("%+v", p)
+	}
+	for _, s := range p.Snapshots {
+		if s.Keep == nil {
+			t.Errorf("LSN %d goes, which another one may need", s.Position.LSN)
+		}
+	}
+	w.keeps(p)
+	if p = w.prune(retain.Policy{Last: 1}); p.Gone.Objects == 0 || len(p.Problems) != 0 {
+		t.Errorf("%+v", p)
+	}
+	w.keeps(p)
+}
+
+// TestRefused: policies that keep nothing, places without an archive, and logs of which the
+// beginning is lost.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 10)
+	w.days(2)
+	if _, err := retain.Run(ctx, w.store, retain.Policy{}, w.options()); !errors.Is(err, retain.ErrPolicy) {
+		t.Errorf("%v", err)
+	}
+	if _, err := retain.Plan(ctx, memory(t), retain.Policy{Last: 1}, w.options()); !errors.Is(err, objects.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+	start := archive.Key{Kind: archive.KindStart, Log: w.m.Stats().Head.Timeline}
+	must(t, w.store.Delete(ctx, start.String()))
+	if _, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options()); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("%v", err)
+	}
+}
