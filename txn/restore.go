@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/wal"
@@ -55,6 +56,25 @@ func (r *replica) Digest() (volumes uint64, digest wal.PageHash, err error) {
 
 func (r *replica) Promote(ctx context.Context, above uint64) (wal.Position, error) {
 	return r.m.PromoteAbove(ctx, above)
+}
+
+func (r *replica) Acquire() (s *pagestore.Snapshot, release func()) {
+	s = r.m.store.Acquire()
+	return s, func() { r.m.release(s) }
+}
+
+func (r *replica) PageSize() uint32 { return r.m.store.Facts().Options.PageSize }
+
+func (r *replica) Delete(ctx context.Context, volumes []string) error {
+	_, err := r.m.Update(ctx, func(tx *Tx) error {
+		for _, name := range volumes {
+			if err := tx.DeleteVolume(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
 }
 
 func (r *replica) Close() error { return r.m.Close() }

@@ -4,6 +4,7 @@
 // # Use
 //
 //	got, err := restore.Run(ctx, store, dir, restore.Target{LSN: 4711}, restore.Options{Open: ...})
+//	got, err := restore.Run(ctx, store, dir, restore.Target{}, restore.Options{Volumes: []string{"mail"}, Open: ...})
 //
 // Package txn has this with Open filled in.
 //
@@ -20,6 +21,26 @@
 //	prove     makes all of it durable, and takes the digest           the same
 //	promote   unless it is to stay a follower: begins a timeline      the same
 //	switch    renames it to dir, which is not there or empty          the store, whole
+//
+// When volumes are named, all this is made in <dir>.restoring.whole, up to the proof, and
+//
+//	promote   the whole store, to a timeline that nobody sees         both directories, which the
+//	                                                                  next run empties
+//	drop      deletes all other volumes, some in a transaction        the same
+//	extract   exports what is left, as a snapshot is, and loads it    the same
+//	          into <dir>.restoring, so that it takes no more space
+//	          than it needs; removes the whole store
+//	prove     each volume's refs have the states that they had in     the staging directory
+//	          the whole one
+//	promote   to a timeline of its own, and switch, as above          the same, or the store
+//
+// Tips that a fork shares with a volume that is left out stay, as in any store that has
+// deleted it. Names are those in the state restored, NoVolumeError says which was not
+// there. Rejected: to load only the trees that are wanted. The entries behind a snapshot
+// need all that they change, and what pins what would be known in two places.
+//
+// The store of some volumes is not a part of the old history: no follower of that, nor for
+// its archive. It is told by its own, which begins with a snapshot.
 //
 // # Guarantees
 //
@@ -42,5 +63,8 @@
 //     its own when it is promoted, of an epoch above all that the archive has then. Until
 //     then it follows the log that it is from. Two restores whose timelines the archive
 //     learns of later may tie: then the next one asks which (AmbiguousError).
-//   - Memory: that of snapshot.Reader, pagestore.Loader and ship.Reader.
+//   - A volume restored by name has, tags included, the very states that it has in a
+//     whole restore, which was made for that and proven.
+//   - Memory: that of snapshot.Reader, pagestore.Loader and ship.Reader; with volumes
+//     named that of an open store and a Loader at once.
 package restore

@@ -9,6 +9,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/pins"
@@ -29,6 +30,12 @@ type Replica interface {
 	// Promote makes it a writer, and returns the entry that begins its timeline, whose
 	// epoch is above its parent's and one that is given.
 	Promote(ctx context.Context, above uint64) (wal.Position, error)
+	// Acquire is what the store holds now, until release.
+	Acquire() (s *pagestore.Snapshot, release func())
+	// PageSize of volumes that name none, a fact of the store.
+	PageSize() uint32
+	// Delete deletes volumes by name, in one transaction of the writer that it was promoted to.
+	Delete(ctx context.Context, volumes []string) error
 	Close() error
 }
 
@@ -40,9 +47,12 @@ type Options struct {
 	Identities []age.Identity
 	Retry      objects.RetryOptions // of calls of the archive's store; Tries are 5 when zero
 	Follower   bool                 // leave it a follower
-	CacheBytes int64                // of memory for trees while snapshots are loaded; 0 is 64 MiB
-	DryRun     bool                 // read and verify all that is needed, and make nothing
-	Now        func() time.Time
+	// Volumes, when there are any, are all that the store is to hold: by their names in
+	// the state restored, or UUIDs. Those of Along come too, if they are there.
+	Volumes, Along []string
+	CacheBytes     int64 // of memory for trees while snapshots are loaded; 0 is 64 MiB
+	DryRun         bool  // read and verify all that is needed, and make nothing
+	Now            func() time.Time
 	// Progress, when there is one, hears of what was done.
 	Progress func(Progress)
 	// Pin says how the archive is pinned meanwhile.
@@ -51,9 +61,9 @@ type Options struct {
 
 // Progress of a restore.
 type Progress struct {
-	Step     string // "load" or "follow"
+	Step     string // "load", "follow", or "extract" when volumes are named
 	LSN      wal.LSN
-	Done, Of int64 // bytes of snapshots, when Step is "load"
+	Done, Of int64 // bytes of snapshots, when Step is "load"; Done of volumes, when it is "extract"
 }
 
 // Restored is what Run made, and the proof that it is what was archived.
@@ -70,6 +80,10 @@ type Restored struct {
 	Objects   int          // snapshots' parts and manifests that were read
 	Bytes     int64        // of them
 	Unpinned  error        // why the archive could not be pinned; nil when it was
+
+	Kept    []Kept // the volumes that were named, by name, proven equal to what they are in the whole state
+	Of      uint64 // volumes in the whole state, when some were named
+	Scratch int64  // after a dry run: about how many bytes the whole state takes while they are restored
 }
 
 // Run restores a state into dir, which is not there or empty. Errors: RefusedError,
@@ -107,6 +121,8 @@ type restoring struct {
 	passed   []error // why newer ones could not be used
 	unpinned error   // why there is no pin
 	replica  Replica
+	wanted   *wanted
+	kept     []Kept // volumes that are restored when some were named
 	unlock   func() error
 	got      Restored
 }
@@ -121,6 +137,9 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
+	if o.Follower && len(o.Volumes) > 0 {
+		return nil, errWhole
+	}
 	if o.Retry.Tries == 0 {
 		o.Retry.Tries = 5
 	}
@@ -132,7 +151,7 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if err != nil {
 		return nil, err
 	}
-	r := &restoring{ctx: ctx, store: store, logs: logs, dir: dir, o: o, target: t, got: Restored{Target: t}}
+	r := &restoring{ctx: ctx, store: store, logs: logs, dir: dir, o: o, target: t, wanted: newWanted(o.Volumes), got: Restored{Target: t}}
 	if !o.DryRun {
 		if err := r.vacant(); err != nil {
 			return nil, err
@@ -159,24 +178,42 @@ func (r *restoring) run() error {
 func (r *restoring) fill() error {
 	err := r.load()
 	for len(r.chain) > 0 && unusable(err) {
-		if err = errors.Join(r.again(err), r.clear(r.staged())); err == nil {
+		if err = errors.Join(r.again(err), r.clear(r.whole())); err == nil {
 			err = r.load()
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if r.replica, err = r.o.Open(r.staged(), len(r.chain) == 0); err != nil {
+	if r.replica, err = r.o.Open(r.whole(), len(r.chain) == 0); err != nil {
 		return err
 	}
-	err = r.follow()
-	if err == nil {
-		err = r.prove()
+	at, err := r.finish()
+	err = errors.Join(err, r.replica.Close())
+	if err == nil && len(r.o.Volumes) > 0 {
+		err = r.keep(at)
+	}
+	return err
+}
+
+// finish brings the whole store to the target, and proves it. When volumes were named,
+// a store of these is made of it, which is at the position returned.
+func (r *restoring) finish() (at wal.Position, err error) {
+	if err = r.follow(); err == nil {
+		err = r.proveAt(r.got.Position)
+	}
+	if err == nil && len(r.o.Volumes) > 0 {
+		snap, release := r.replica.Acquire()
+		err = r.find(snap)
+		release()
 	}
 	if err == nil && !r.o.Follower {
 		err = r.promote()
 	}
-	return errors.Join(err, r.replica.Close())
+	if err == nil && len(r.o.Volumes) > 0 {
+		at, err = r.extract(r.replica)
+	}
+	return at, err
 }
 
 // promote begins a timeline of its own, whose epoch is above all that the archive has:
@@ -198,11 +235,20 @@ func (r *restoring) again(err error) error {
 
 // follow applies the entries up to the target.
 func (r *restoring) follow() error {
-	return r.entries(func(e *wal.Entry, images io.ReaderAt) error { return r.replica.Apply(r.ctx, e, images) })
+	snap, release := r.replica.Acquire()
+	err := r.wanted.begin(snap)
+	release()
+	if err != nil {
+		return err
+	}
+	return r.entries(func(i *archive.Item) error {
+		r.wanted.entry(i.Entry)
+		return r.replica.Apply(r.ctx, i.Entry, i.Images)
+	})
 }
 
 // entries calls do with each entry between the snapshot and the target.
-func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
+func (r *restoring) entries(do func(*archive.Item) error) error {
 	at := r.got.Position
 	if r.reached() {
 		return nil
@@ -218,7 +264,7 @@ func (r *restoring) entries(do func(*wal.Entry, io.ReaderAt) error) error {
 		if !r.target.wants(item.Entry) {
 			break
 		}
-		if err := do(item.Entry, item.Images); err != nil {
+		if err := do(item); err != nil {
 			return err
 		}
 		at = item.Position()
@@ -251,14 +297,14 @@ func (r *restoring) progress(p Progress) {
 	}
 }
 
-// prove makes sure that what is on the disk is what was to be restored.
-func (r *restoring) prove() error {
+// proveAt makes sure that what is on the disk is what was to be there.
+func (r *restoring) proveAt(want wal.Position) error {
 	at, err := r.replica.Settle(r.ctx)
 	if err != nil {
 		return err
 	}
-	if at != r.got.Position {
-		return fmt.Errorf("the store is at %v instead of %v: it is thrown away", at, r.got.Position)
+	if at != want {
+		return fmt.Errorf("the store is at %v instead of %v: it is thrown away", at, want)
 	}
 	r.got.Volumes, r.got.Digest, err = r.replica.Digest()
 	return err
@@ -275,7 +321,10 @@ func (r *restoring) rehearse() error {
 	if err != nil {
 		return err
 	}
-	return r.entries(func(*wal.Entry, io.ReaderAt) error { return nil })
+	return r.entries(func(i *archive.Item) error {
+		r.got.Scratch += i.Size
+		return nil
+	})
 }
 
 // readChain reads the snapshots.
@@ -288,6 +337,7 @@ func (r *restoring) readChain() error {
 			return err
 		}
 		r.took(m)
+		r.got.Scratch += m.Plain()
 	}
 	return nil
 }

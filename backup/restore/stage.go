@@ -19,6 +19,17 @@ import (
 // staged is where the store is made. It is beside dir, and so on its disk.
 func (r *restoring) staged() string { return filepath.Clean(r.dir) + ".restoring" }
 
+// scratch is where the whole store is made that volumes are to be taken out of.
+func (r *restoring) scratch() string { return r.staged() + ".whole" }
+
+// whole is where the whole store is made.
+func (r *restoring) whole() string {
+	if len(r.o.Volumes) > 0 {
+		return r.scratch()
+	}
+	return r.staged()
+}
+
 // vacant refuses a directory that has something in it, and one that has no name which
 // another can take the place of.
 func (r *restoring) vacant() error {
@@ -41,7 +52,7 @@ func (r *restoring) vacant() error {
 	return err
 }
 
-// stage makes the staging directory, or empties the one that a run left which did not
+// stage makes the staging directories, or empties those that a run left which did not
 // come to its end.
 func (r *restoring) stage() error {
 	if err := r.lock(); err != nil {
@@ -49,14 +60,27 @@ func (r *restoring) stage() error {
 	}
 	err := r.vacant() // still: another restore may have come to its end
 	if err == nil {
-		if err = r.o.Disk.Mkdir(r.staged()); errors.Is(err, fs.ErrExist) {
-			err = r.clear(r.staged())
-		}
+		err = r.remove(r.scratch())
+	}
+	if err == nil {
+		err = r.emptied(r.staged())
+	}
+	if err == nil && r.whole() != r.staged() {
+		err = r.emptied(r.whole())
 	}
 	if err != nil {
 		return errors.Join(err, r.release())
 	}
 	return nil
+}
+
+// emptied makes a directory, or removes what is in it.
+func (r *restoring) emptied(dir string) error {
+	err := r.o.Disk.Mkdir(dir)
+	if errors.Is(err, fs.ErrExist) {
+		err = r.clear(dir)
+	}
+	return err
 }
 
 // lock keeps other restores out. Whoever ends removes the file that is locked, which
@@ -106,10 +130,20 @@ func (r *restoring) clear(dir string) error {
 	return nil
 }
 
-// discard removes the staging directory.
+// remove removes a directory with what is in it, if it is there.
+func (r *restoring) remove(dir string) error {
+	if _, err := r.o.Disk.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := r.clear(dir); err != nil {
+		return err
+	}
+	return r.o.Disk.Remove(dir)
+}
+
+// discard removes the staging directories.
 func (r *restoring) discard() error {
-	err := r.clear(r.staged())
-	return errors.Join(err, r.o.Disk.Remove(r.staged()), r.release())
+	return errors.Join(r.remove(r.scratch()), r.remove(r.staged()), r.release())
 }
 
 func (r *restoring) release() error {
@@ -141,13 +175,7 @@ func (r *restoring) load() error {
 		return nil
 	}
 	first := r.chain[0] // increments may be of later timelines
-	if err := pagestore.Create(r.o.Disk, r.staged(), manifest.Facts{
-		Store: uuid.Must(uuid.NewV7()), Timeline: first.Position.Timeline, Epoch: first.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: first.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
-	}); err != nil {
-		return err
-	}
-	l, err := pagestore.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: r.staged(), CacheBytes: r.o.CacheBytes})
+	l, err := r.newLoader(r.whole(), first.Head(), first.PageSize)
 	if err != nil {
 		return err
 	}
@@ -157,6 +185,18 @@ func (r *restoring) load() error {
 		}
 	}
 	return l.Finish()
+}
+
+// newLoader makes a store in a directory, a follower of the timeline at head, to be
+// loaded with what that is.
+func (r *restoring) newLoader(dir string, head pagestore.Head, pageSize uint32) (*pagestore.Loader, error) {
+	if err := pagestore.Create(r.o.Disk, dir, manifest.Facts{
+		Store: uuid.Must(uuid.NewV7()), Timeline: head.Timeline, Epoch: head.Epoch, Node: manifest.Node{Role: manifest.Follower},
+		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: pageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
+	}); err != nil {
+		return nil, err
+	}
+	return pagestore.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: dir, CacheBytes: r.o.CacheBytes})
 }
 
 func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {

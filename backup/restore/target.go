@@ -91,5 +91,28 @@ func (e *RefusedError) Error() string {
 // Unwrap makes it ErrRefused, and what is missing.
 func (e *RefusedError) Unwrap() []error { return []error{ErrRefused, e.Why} }
 
+// NoVolumeError says that a volume is not in the state that was to be restored, which
+// cannot be restored with it, then. dir is as it was.
+type NoVolumeError struct {
+	Name string       // as it was asked for
+	At   wal.Position // of the state
+	Gone string       // what deleted or renamed it before, if that was met on the way
+	Near []string     // names of volumes that are there and are like it, up to 5
+}
+
+func (e *NoVolumeError) Error() string {
+	text := fmt.Sprintf("restore: %v: at LSN %d there is no volume %q", ErrRefused, e.At.LSN, e.Name)
+	if e.Gone != "" {
+		text += ": " + e.Gone
+	}
+	if len(e.Near) > 0 {
+		text += fmt.Sprintf("; there is %q", e.Near)
+	}
+	return text + "; nothing was changed"
+}
+
+// Is makes every NoVolumeError an ErrRefused.
+func (e *NoVolumeError) Is(target error) bool { return target == ErrRefused }
+
 // missing reports whether an error is one of an archive that lacks something.
 func missing(err error) bool { return errors.Is(err, ship.ErrGap) }

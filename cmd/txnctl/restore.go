@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/quire-db/quire/backup"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
@@ -21,24 +22,43 @@ import (
 
 // restoreOutput is what restore prints: the proof.
 type restoreOutput struct {
-	URL       string   `json:"url" doc:"of the archive"`
-	Dir       string   `json:"dir" doc:"directory of the store; empty after a dry run"`
-	DryRun    bool     `json:"dry_run" doc:"all was read and verified, nothing was made"`
-	Target    string   `json:"target" doc:"what was asked for"`
-	LSN       uint64   `json:"lsn" doc:"of the last entry restored"`
-	Timeline  string   `json:"timeline" doc:"UUID of its timeline"`
-	Hash      string   `json:"hash" doc:"of that entry"`
-	Time      string   `json:"time" doc:"of that entry, RFC 3339, UTC"`
-	Volumes   uint64   `json:"volumes" doc:"in the store; of the last snapshot after a dry run"`
-	Digest    string   `json:"digest" doc:"of all volumes, tags and states; of the last snapshot after a dry run"`
-	Entries   uint64   `json:"entries" doc:"applied behind the last snapshot"`
-	Snapshots []uint64 `json:"snapshots" doc:"LSNs of those that were loaded, in order"`
-	Passed    []string `json:"passed_over" doc:"why newer snapshots could not be used; the log was, instead"`
-	Objects   int      `json:"objects" doc:"of snapshots that were read"`
-	Bytes     int64    `json:"bytes" doc:"of these"`
-	Role      string   `json:"role" doc:"of the store: writer or follower"`
-	Began     uint64   `json:"began" doc:"LSN of the entry that begins the new timeline; 0 for a follower or dry run"`
-	New       string   `json:"new_timeline" doc:"its UUID; empty for a follower or dry run"`
+	URL       string       `json:"url" doc:"of the archive"`
+	Dir       string       `json:"dir" doc:"directory of the store; empty after a dry run"`
+	DryRun    bool         `json:"dry_run" doc:"all was read and verified, nothing was made"`
+	Target    string       `json:"target" doc:"what was asked for"`
+	LSN       uint64       `json:"lsn" doc:"of the last entry restored"`
+	Timeline  string       `json:"timeline" doc:"UUID of its timeline"`
+	Hash      string       `json:"hash" doc:"of that entry"`
+	Time      string       `json:"time" doc:"of that entry, RFC 3339, UTC"`
+	Volumes   uint64       `json:"volumes" doc:"in the store; of the last snapshot after a dry run"`
+	Digest    string       `json:"digest" doc:"of all volumes, tags and states; of the last snapshot after a dry run"`
+	Entries   uint64       `json:"entries" doc:"applied behind the last snapshot"`
+	Snapshots []uint64     `json:"snapshots" doc:"LSNs of those that were loaded, in order"`
+	Passed    []string     `json:"passed_over" doc:"why newer snapshots could not be used; the log was, instead"`
+	Objects   int          `json:"objects" doc:"of snapshots that were read"`
+	Bytes     int64        `json:"bytes" doc:"of these"`
+	Kept      []keptVolume `json:"kept" doc:"the volumes that were named; empty for the whole store or a dry run"`
+	Of        uint64       `json:"of" doc:"volumes that the whole state has, when some were named; 0 else"`
+	Scratch   int64        `json:"scratch" doc:"about how many bytes the whole state takes meanwhile, for a dry run with volumes named; 0 else"`
+	Role      string       `json:"role" doc:"of the store: writer or follower"`
+	Began     uint64       `json:"began" doc:"LSN of the entry that begins the new timeline; 0 for a follower or dry run"`
+	New       string       `json:"new_timeline" doc:"its UUID; empty for a follower or dry run"`
+}
+
+// keptVolume is a volume that was restored by name.
+type keptVolume struct {
+	Name  string    `json:"name" doc:"of the volume"`
+	ID    string    `json:"id" doc:"its UUID"`
+	Pages uint64    `json:"pages" doc:"its size in pages"`
+	Sum   string    `json:"sum" doc:"of its pages, equal to that in the whole state"`
+	Tags  []keptTag `json:"tags" doc:"that it has, by name"`
+}
+
+// keptTag is a tag of such a volume.
+type keptTag struct {
+	Name  string `json:"name" doc:"of the tag"`
+	Pages uint64 `json:"pages" doc:"its size in pages"`
+	Sum   string `json:"sum" doc:"of its pages, equal to that in the whole state"`
 }
 
 // restorer is one run of restore.
@@ -47,6 +67,7 @@ type restorer struct {
 	keys
 	targetFlags
 	follower, dry bool
+	volumes       []string
 }
 
 // targetFlags say which state is meant.
@@ -114,11 +135,17 @@ points that can be restored: never is less restored than was asked for.
 
 The store is a writer on a timeline of its own, which leaves the old one at that point;
 with --follower it is a follower of the old one. With --dry-run all that is needed is read
-and verified, and nothing is made.`,
+and verified, and nothing is made.
+
+With --volume the store has only the volumes of these names at that point, or UUIDs, with
+their tags, each proven equal to what it is in the whole state. That is made first, in
+DIR.restoring.whole, and deleted at the end: --dry-run says how much space it takes. The
+volumes are a store of their own: archive it in a place of its own.`,
 		Example: `  txnctl restore file:///srv/archive /srv/new
   txnctl restore file:///srv/archive /srv/new --to-lsn 4711
   txnctl restore file:///srv/archive /srv/new --to-time '2026-11-21 02:59:59'
   txnctl restore file:///srv/archive /srv/new --to-time 2026-11-21T01:59:59.5Z --dry-run
+  txnctl restore file:///srv/archive /srv/mail --volume inbox --volume outbox --to-lsn 4711
   txnctl restore file:///srv/archive /srv/second --follower   # then txnctl follow`,
 		Args: cobra.ExactArgs(2),
 		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -132,6 +159,8 @@ and verified, and nothing is made.`,
 	r.add(c)
 	c.Flags().BoolVar(&r.follower, "follower", false, "leave it a follower of the old timeline, which writes nothing of its own")
 	c.Flags().BoolVar(&r.dry, "dry-run", false, "read and verify all that is needed, and make nothing")
+	c.Flags().StringArrayVar(&r.volumes, "volume", nil, "only the volume with this `NAME` at that point, or UUID; may be repeated")
+	_ = c.RegisterFlagCompletionFunc("volume", cobra.NoFileCompletions)
 	r.identityFlag(c)
 	return c
 }
@@ -140,6 +169,9 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 	to, err := r.target()
 	if err != nil {
 		return err
+	}
+	if r.follower && len(r.volumes) > 0 {
+		return usagef("--follower keeps the old history, which has all volumes: --volume makes a store of its own")
 	}
 	store, logs, err := r.findArchive(ctx, url, &r.keys)
 	if err != nil {
@@ -152,7 +184,7 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 	if err := hasTimeline(ctx, logs, to); err != nil {
 		return err
 	}
-	got, err := r.restore(ctx, store, dir, to, restore.Options{Identities: ids, Follower: r.follower, DryRun: r.dry})
+	got, err := r.restore(ctx, store, dir, to, restore.Options{Identities: ids, Follower: r.follower, Volumes: r.volumes, Along: []string{backup.LengthsVolume}, DryRun: r.dry})
 	if err != nil {
 		return err
 	}
@@ -160,6 +192,9 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 		return err
 	}
 	o := restoreOutputOf(got)
+	if r.dry && len(r.volumes) > 0 {
+		o.Scratch = got.Scratch
+	}
 	o.URL, o.DryRun, o.Role = url, r.dry, "writer"
 	if r.follower {
 		o.Role = "follower"
@@ -219,11 +254,13 @@ type restoreBars struct {
 func (b *restoreBars) show(p restore.Progress) {
 	if b.step != p.Step {
 		b.end()
-		b.step, b.bar = p.Step, b.newProgress("restore: "+map[string]string{"load": "snapshot", "follow": "entries"}[p.Step], 1, p.Step == "load")
+		b.step, b.bar = p.Step, b.newProgress("restore: "+map[string]string{"load": "snapshot", "follow": "entries", "extract": "volumes"}[p.Step], 1, p.Step != "follow")
 	}
 	switch {
 	case p.Step == "load":
 		b.bar.of(p.Done, p.Of)
+	case p.Step == "extract":
+		b.bar.of(p.Done, p.Done+1) // how much there is is known at the end only
 	case b.to.LSN != 0:
 		b.bar.of(int64(p.LSN), int64(b.to.LSN))
 	default:
@@ -250,7 +287,10 @@ func (e *refusal) Unwrap() []error { return []error{restore.ErrRefused, e.err} }
 func refused(to restore.Target, err error) error {
 	var r *restore.RefusedError
 	var ambiguous *restore.AmbiguousError
+	var none *restore.NoVolumeError
 	switch {
+	case errors.As(err, &none):
+		return &refusal{noVolumeText(none), err}
 	case errors.As(err, &ambiguous):
 		return ambiguousText(ambiguous)
 	case errors.As(err, &r):
@@ -259,6 +299,18 @@ func refused(to restore.Target, err error) error {
 		return &refusal{fmt.Sprintf("cannot restore to %s: an object is missing: %v; nothing was changed", to, err), err}
 	}
 	return err
+}
+
+func noVolumeText(e *restore.NoVolumeError) string {
+	text := fmt.Sprintf("cannot restore volume %s: at LSN %d there is none of that name", printable(e.Name), e.At.LSN)
+	if e.Gone != "" {
+		text += ": " + e.Gone
+	}
+	text += "; nothing was changed"
+	if len(e.Near) > 0 {
+		text += "; there is " + strings.Join(printables(e.Near), ", ")
+	}
+	return text
 }
 
 // ambiguousText says how to choose.
@@ -312,7 +364,10 @@ func restoreOutputOf(g *restore.Restored) restoreOutput {
 	o := restoreOutput{
 		Target: g.Target.String(), LSN: uint64(g.Position.LSN), Timeline: g.Position.Timeline.String(), Hash: g.Position.Hash.String(),
 		Time: jsonTime(g.Time.UnixNano()), Volumes: g.Volumes, Digest: g.Digest.String(), Entries: g.Entries, Snapshots: []uint64{}, Passed: []string{},
-		Objects: g.Objects, Bytes: g.Bytes,
+		Objects: g.Objects, Bytes: g.Bytes, Kept: []keptVolume{}, Of: g.Of,
+	}
+	for _, k := range g.Kept {
+		o.Kept = append(o.Kept, keptVolumeOf(k))
 	}
 	for _, p := range g.Snapshots {
 		o.Snapshots = append(o.Snapshots, uint64(p.LSN))
@@ -322,6 +377,15 @@ func restoreOutputOf(g *restore.Restored) restoreOutput {
 		o.Began, o.New = uint64(g.Began.LSN), g.Began.Timeline.String()
 	}
 	return o
+}
+
+func keptVolumeOf(k restore.Kept) keptVolume {
+	own := k.Refs[0].State
+	v := keptVolume{Name: k.Name, ID: k.ID.String(), Pages: own.Pages, Sum: own.Sum.String(), Tags: []keptTag{}}
+	for _, t := range k.Refs[1:] {
+		v.Tags = append(v.Tags, keptTag{string(t.Ref), t.State.Pages, t.State.Sum.String()})
+	}
+	return v
 }
 
 func (o restoreOutput) text(w io.Writer, name style) {
@@ -340,7 +404,15 @@ func (o restoreOutput) text(w io.Writer, name style) {
 		fact{"volumes", o.volumes()},
 		fact{"made of", o.madeOf()},
 		fact{"goes on", began},
+		fact{"scratch", o.scratch()},
 	)
+	for _, v := range o.Kept {
+		fmt.Fprintf(w, "  %s: %s, sum %s, as in the whole state", printable(v.Name), count(v.Pages, "page"), v.Sum)
+		if n := len(v.Tags); n > 0 {
+			fmt.Fprintf(w, "; %s, the same", count(n, "tag"))
+		}
+		fmt.Fprintln(w)
+	}
 	for _, why := range o.Passed {
 		fmt.Fprintf(w, "Passed over, and the log used instead: %s\n", why)
 	}
@@ -351,7 +423,18 @@ func (o restoreOutput) volumes() string {
 	if o.DryRun {
 		return ""
 	}
+	if o.Of > 0 {
+		return fmt.Sprintf("%d of %d, digest %s", o.Volumes, o.Of, o.Digest)
+	}
 	return fmt.Sprintf("%d, digest %s", o.Volumes, o.Digest)
+}
+
+// scratch is for a dry run with volumes named.
+func (o restoreOutput) scratch() string {
+	if o.Scratch == 0 {
+		return ""
+	}
+	return fmt.Sprintf("about %s beside DIR while the volumes are restored; whether they are there is seen then", bytesText(o.Scratch))
 }
 
 func (o restoreOutput) madeOf() string {

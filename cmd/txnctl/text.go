@@ -132,3 +132,10 @@ func printable(s string) string {
 	}
 	return s
 }
+
+func printables(list []string) (out []string) {
+	for _, s := range list {
+		out = append(out, printable(s))
+	}
+	return out
+}
