@@ -59,6 +59,9 @@ type verified struct {
 	trim     wal.LSN
 	mark     wal.LSN
 	objects  []archive.Header // that are whole
+
+	manifests map[wal.LSN]uuid.UUID // whose attempts they name; zero for those that are not whole
+	parts     []archive.Key         // of snapshots, that are whole
 }
 
 func (v *verifier) add(key archive.Key, kind ProblemKind, err error) {
@@ -112,7 +115,7 @@ func (v *verifier) take(k archive.Key, _ int64) {
 	}
 	l := v.logs[k.Log]
 	if l == nil {
-		l = &verified{timeline: k.Log}
+		l = &verified{timeline: k.Log, manifests: map[wal.LSN]uuid.UUID{}}
 		v.logs[k.Log] = l
 	}
 	l.keys = append(l.keys, k)
@@ -147,6 +150,7 @@ func (v *verifier) log(l *verified) {
 	v.stale(l)
 	v.chain(l)
 	v.floors(l)
+	v.unnamed(l)
 }
 
 func startKey(log wal.TimelineID) archive.Key { return archive.Key{Kind: archive.KindStart, Log: log} }
@@ -172,8 +176,30 @@ func (v *verifier) object(l *verified, k archive.Key) {
 		}
 		l.objects = append(l.objects, h)
 	case archive.KindManifest, archive.KindPart:
-		if _, err := v.stored(k); err != nil {
-			v.fail(k, err)
+		v.snapshot(l, k)
+	}
+}
+
+// snapshot verifies an object of a snapshot.
+func (v *verifier) snapshot(l *verified, k archive.Key) {
+	h, err := v.stored(k)
+	if err != nil {
+		v.fail(k, err)
+	}
+	switch {
+	case k.Kind == archive.KindManifest:
+		l.manifests[k.First] = h.ID
+	case err == nil:
+		l.parts = append(l.parts, k)
+	}
+}
+
+// unnamed reports the parts that no manifest can name: of a snapshot that did not come to
+// its end, or lost its manifest. Nobody can tell which.
+func (v *verifier) unnamed(l *verified) {
+	for _, k := range l.parts {
+		if id, ok := l.manifests[k.First]; !ok || id != uuid.Nil && id != k.ID {
+			v.add(k, Leftover, errors.New("ship: no manifest names it: the snapshot was not completed, or lost its manifest"))
 		}
 	}
 }
