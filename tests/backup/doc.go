@@ -9,7 +9,7 @@
 //
 // HISTORY is the number of commits of the long history; with it every file is damaged
 // in every way, and every call of the object store is one at which a process is killed.
-// Without it a part of them, spread evenly.
+// Without it a part of them, spread evenly. The command txnctl is built for it.
 //
 // # The history and its oracle
 //

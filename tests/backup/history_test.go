@@ -36,7 +36,7 @@ func commits() int {
 	if n := heavy(); n > 0 {
 		return n
 	}
-	return 120
+	return 80
 }
 
 // restored counts names.
@@ -198,7 +198,7 @@ func TestHistory(t *testing.T) {
 	w.close()
 	t.Logf("%d commits in %v: %s", commits(), time.Since(began).Round(time.Millisecond), w.kinds())
 	t.Run("EveryLSN", func(t *testing.T) { w.everyLSN(t, 1) })
-	t.Run("EveryTime", func(t *testing.T) { w.everyTime(t, 1) })
+	t.Run("EveryTime", func(t *testing.T) { w.everyTime(t, 1+heavy()/800) })
 	t.Run("DatesOfFiles", w.datesOfFiles)
 }
 

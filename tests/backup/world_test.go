@@ -179,7 +179,7 @@ func (w *world) history() (h ship.History) {
 
 // small objects, and many; large entries in blobs.
 func (k keys) shipping() ship.Options {
-	return ship.Options{Seal: k.seal, Identities: k.ids, MaxBytes: 12 << 10, InlineBytes: 16 << 10, BlobBytes: 12 << 10, MarkEvery: 8, Interval: time.Hour, Retry: impatient}
+	return ship.Options{Seal: k.seal, Identities: k.ids, MaxBytes: 12 << 10, InlineBytes: 16 << 10, BlobBytes: 40 << 10, MarkEvery: 8, Interval: time.Hour, Retry: impatient}
 }
 
 func (k keys) packing() ship.PackOptions {

@@ -1,0 +1,449 @@
+package backup_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/restore"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/wal"
+)
+
+// files are the objects of an archive by their keys.
+type files map[string][]byte
+
+func filesOf(t testing.TB, dir string) files {
+	t.Helper()
+	f := files{}
+	must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		key, err := filepath.Rel(dir, path)
+		if err == nil {
+			f[filepath.ToSlash(key)], err = os.ReadFile(path)
+		}
+		return err
+	}))
+	return f
+}
+
+// damage is one file spoilt, or two exchanged.
+type damage struct {
+	how     string
+	key     string
+	changed files // nil for a file that is gone
+}
+
+func (d damage) String() string { return d.how + " " + d.key }
+
+// adds reports whether it makes a file that was not there.
+func (d damage) adds(f files) bool {
+	for key := range d.changed {
+		if _, is := f[key]; !is {
+			return true
+		}
+	}
+	return false
+}
+
+// damages are all ways to spoil single files of an archive.
+func damages(f files) (all []damage) {
+	keys := slices.Sorted(maps.Keys(f))
+	for i, key := range keys {
+		b := f[key]
+		add := func(how string, changed files) { all = append(all, damage{how, key, changed}) }
+		add("delete", files{key: nil})
+		for _, n := range []int{0, len(b) / 2, len(b) - 1} {
+			add(fmt.Sprint("truncate to ", n), files{key: bytes.Clone(b[:n])})
+		}
+		add("lengthen", files{key: append(bytes.Clone(b), 0)})
+		for at := 0; at < len(b); at += 1 + len(b)/5 {
+			flipped := bytes.Clone(b)
+			flipped[at] ^= 1 << (at % 8)
+			add(fmt.Sprint("flip at ", at), files{key: flipped})
+		}
+		for _, other := range partners(keys, i) {
+			add("swap with "+other, files{key: f[other], other: b})
+		}
+		for _, other := range elsewhere(key) {
+			if _, is := f[other]; !is {
+				add("duplicate as "+other, files{other: b})
+			}
+		}
+	}
+	return all
+}
+
+// partners are files to exchange one with: the next one, the next of its kind, and one
+// far away.
+func partners(keys []string, i int) (others []string) {
+	if i+1 == len(keys) {
+		return nil
+	}
+	for _, other := range keys[i+1:] {
+		if kindOf(other) == kindOf(keys[i]) {
+			others = append(others, other)
+			break
+		}
+	}
+	for _, other := range []string{keys[i+1], keys[(i+len(keys)/2)%len(keys)]} {
+		if other != keys[i] && !slices.Contains(others, other) {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// elsewhere are keys where a copy of a file does not belong: one of its kind, as a
+// program would name it, and one as people do.
+func elsewhere(key string) []string {
+	k, err := archive.ParseKey(key)
+	if err != nil {
+		return nil
+	}
+	switch k.Kind {
+	case archive.KindStart:
+		k.Log = wal.TimelineID(uuid.UUID{1: 1})
+	case archive.KindPart:
+		k.Number += 100
+	case archive.KindBlob:
+		k.ID[3] ^= 1
+	case archive.KindPack:
+		k.Last++
+	default:
+		k.First += 1000
+	}
+	return []string{k.String(), key + "-copy"}
+}
+
+func kindOf(key string) archive.Kind {
+	k, err := archive.ParseKey(key)
+	if err != nil {
+		return 0
+	}
+	return k.Kind
+}
+
+// unnoticed are the damages that no one can tell from a sound archive, each with the
+// reason why none is needed. Of all others verify must say which file, and end with
+// exit code 3.
+var unnoticed = []struct {
+	how, why string
+	kind     archive.Kind
+}{
+	{"delete", "the end of a log without a mark is what a killed archiver leaves: verify notes it", archive.KindMark},
+	{"delete", "a snapshot without a manifest is what a killed backup leaves: verify notes its parts", archive.KindManifest},
+}
+
+// excused reports whether a damage is one of those, and is noted by verify.
+func (d damage) excused(r *report) bool {
+	for _, u := range unnoticed {
+		if d.how == u.how && kindOf(d.key) == u.kind {
+			dir := d.key[:strings.LastIndexByte(d.key, '/')]
+			return slices.ContainsFunc(r.Notes, func(p problem) bool { return strings.HasPrefix(p.Key, dir) })
+		}
+	}
+	return false
+}
+
+// report is what txnctl backup verify --json says.
+type report struct {
+	Clean    bool      `json:"clean"`
+	Problems []problem `json:"problems"`
+	Notes    []problem `json:"notes"`
+}
+
+type problem struct {
+	Key    string `json:"key"`
+	Kind   string `json:"kind"`
+	Reason string `json:"reason"`
+}
+
+// names reports whether a problem is that of a file of the damage, or the gap that it
+// makes.
+func (r *report) names(d damage) bool {
+	return slices.ContainsFunc(r.Problems, func(p problem) bool {
+		if _, is := d.changed[p.Key]; is {
+			return true
+		}
+		k, err := archive.ParseKey(d.key)
+		gap, errGap := archive.ParseKey(p.Key)
+		return err == nil && errGap == nil && p.Kind == "missing" && k.Kind == archive.KindPack && gap.Log == k.Log && gap.First == k.First
+	})
+}
+
+// built is the directory of the command; TestMain removes it.
+var built string
+
+// txnctl is the command, built once.
+var txnctl = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "quire-txnctl-")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	name := filepath.Join(dir, "txnctl")
+	out, err := exec.Command("go", "build", "-o", name, "github.com/quire-db/quire/cmd/txnctl").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return name, err
+})
+
+// verify runs txnctl backup verify. args are what opens the archive.
+func verify(dir string, args ...string) (*report, error) {
+	name, err := txnctl()
+	if err != nil {
+		return nil, err
+	}
+	var out, said bytes.Buffer
+	cmd := exec.Command(name, append([]string{"backup", "verify", "file://" + dir, "--json"}, args...)...)
+	cmd.Stdout, cmd.Stderr = &out, &said
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	r := &report{}
+	if code := cmd.ProcessState.ExitCode(); code == 3 && out.Len() == 0 && strings.Contains(said.String(), archive.FormatKey) {
+		r.Problems = []problem{{archive.FormatKey, "missing", said.String()}} // without it nothing else is looked at
+		return r, nil
+	}
+	if e := json.Unmarshal(out.Bytes(), r); e != nil {
+		return nil, fmt.Errorf("%w: %s%s", errors.Join(e, err), out.Bytes(), said.Bytes())
+	}
+	if code := cmd.ProcessState.ExitCode(); r.Clean != (code == 0) || !r.Clean != (code == 3) {
+		return nil, fmt.Errorf("clean is %v, the exit code %d: %s", r.Clean, code, said.Bytes())
+	}
+	return r, nil
+}
+
+// read is a store that notes which objects are read, beyond their headers.
+type read struct {
+	objects.Store
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+func (r *read) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, int64, error) {
+	if k := kindOf(key); n != archive.HeaderBytes || k != archive.KindManifest && k != archive.KindPart {
+		r.mu.Lock()
+		r.keys[key] = true
+		r.mu.Unlock()
+	}
+	return r.Store.Get(ctx, key, off, n)
+}
+
+// needed is a point, and the objects that a restore to it reads.
+type needed struct {
+	point
+	keys map[string]bool
+}
+
+// needs restores to some points.
+func (w *world) needs(t *testing.T, points []point) (list []needed) {
+	t.Helper()
+	for _, p := range points {
+		r := &read{Store: w.store, keys: map[string]bool{}}
+		must(t, w.checked(r, p.target(), p.moment(), false))
+		list = append(list, needed{p, r.keys})
+	}
+	return list
+}
+
+// some points of both timelines, the newest among them.
+func (w *world) some(n int) (points []point) {
+	for _, l := range w.lines {
+		for i := range n {
+			points = append(points, point{l, 1 + (l.last()-1)*wal.LSN(i)/wal.LSN(n-1)})
+		}
+	}
+	return points
+}
+
+// copies are archives to be spoilt, one for each who works.
+type copies struct {
+	free chan *spoilt
+}
+
+type spoilt struct {
+	dir   string
+	store objects.Store
+}
+
+func (w *world) copies(t *testing.T, n int) *copies {
+	c := &copies{make(chan *spoilt, n)}
+	for range n {
+		s := &spoilt{dir: filepath.Join(scratch(t), "archive")}
+		must(t, os.CopyFS(s.dir, os.DirFS(w.archive())))
+		var err error
+		s.store, err = objects.OpenDir(s.dir, objects.DirOptions{})
+		must(t, err)
+		c.free <- s
+	}
+	return c
+}
+
+// set makes files be what they are said to be.
+func (s *spoilt) set(f files) error {
+	for key, b := range f {
+		name := filepath.Join(s.dir, filepath.FromSlash(key))
+		err := os.Remove(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.MkdirAll(filepath.Dir(name), 0o777)
+		}
+		if err == nil && b != nil {
+			err = os.WriteFile(name, b, 0o666)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with does something with a copy that is spoilt, and mends it.
+func (c *copies) with(d damage, f files, do func(s *spoilt)) error {
+	s := <-c.free
+	defer func() { c.free <- s }()
+	err := s.set(d.changed)
+	if err == nil {
+		do(s)
+	}
+	mended := files{}
+	for key := range d.changed {
+		mended[key] = f[key]
+	}
+	return errors.Join(err, s.set(mended))
+}
+
+// refusals are what a restore that cannot do its work may say.
+var refusals = []error{restore.ErrRefused, restore.ErrAmbiguous, wal.ErrCorrupt, wal.ErrVersion, objects.ErrNotFound, snapshot.ErrDiverged}
+
+func isRefusal(err error) bool {
+	return slices.ContainsFunc(refusals, func(e error) bool { return errors.Is(err, e) })
+}
+
+// TestEverySingleFile spoils every file of an archive, in every way, one at a time: the
+// command verify finds every one and names it; no restore that needs it ends with
+// anything else than what was, and those that do not need it still work. Snapshots are
+// never needed where the log reaches back to its beginning, as it does here.
+func TestEverySingleFile(t *testing.T) {
+	t.Run("zstd", func(t *testing.T) { testEverySingleFile(t, 1, keys{}) })
+	k := encrypted(t)
+	name := filepath.Join(t.TempDir(), "key")
+	must(t, os.WriteFile(name, []byte(fmt.Sprintln(k.ids[0])), 0o600))
+	t.Run("age", func(t *testing.T) { testEverySingleFile(t, 4, k, "--identity", name) }) // the same code
+}
+
+// testEverySingleFile does each nth damage; args are what opens the archive.
+func testEverySingleFile(t *testing.T, nth int, k keys, args ...string) {
+	w := newWorld(t, 3, k)
+	w.partBytes = 64 << 10
+	w.live(50)
+	w.close()
+	t.Log(w.kinds())
+	if r, err := verify(w.archive(), args...); err != nil || !r.Clean || len(r.Notes) > 0 {
+		t.Fatalf("before anything was spoilt: %+v, %v", r, err)
+	}
+	f, points := filesOf(t, w.archive()), w.needs(t, w.some(4))
+	all, c := damages(f), w.copies(t, 4)
+	if heavy() == 0 {
+		all = ofEachKind(all)
+	}
+	var restores, refused atomic.Int64
+	parallel(len(all)/nth, func(i int) {
+		d := all[i*nth]
+		err := c.with(d, f, func(s *spoilt) {
+			if err := found(s, d, args); err != nil {
+				t.Errorf("%s: %v", d, err)
+			}
+			done, no := w.around(t, s, d, f, points, i)
+			restores.Add(int64(done))
+			refused.Add(int64(no))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("%d files, %d damages, %d restores of which %d refused", len(f), len(all)/nth, restores.Load(), refused.Load())
+}
+
+// ofEachKind is one damage of each sort to a file of each kind.
+func ofEachKind(all []damage) (few []damage) {
+	seen := map[string]bool{}
+	for _, i := range rand.New(rand.NewPCG(1, 1)).Perm(len(all)) {
+		d := all[i]
+		how, _, _ := strings.Cut(d.how, " ")
+		if id := fmt.Sprint(how, kindOf(d.key)); !seen[id] {
+			seen[id] = true
+			few = append(few, d)
+		}
+	}
+	return few
+}
+
+// found makes sure that verify names a damage, or notes what it left.
+func found(s *spoilt, d damage, args []string) error {
+	r, err := verify(s.dir, args...)
+	if err != nil {
+		return err
+	}
+	if !r.names(d) && !d.excused(r) {
+		return fmt.Errorf("verify does not name it: %+v", r)
+	}
+	return nil
+}
+
+// around restores from a spoilt archive to a point that needs what is spoilt, and one
+// that does not, and to another.
+func (w *world) around(t *testing.T, s *spoilt, d damage, f files, points []needed, i int) (done, refused int) {
+	needs := func(p needed) bool { // also when it may have to look at what was not there
+		for key := range d.changed {
+			if p.keys[key] {
+				return true
+			}
+		}
+		return d.adds(f)
+	}
+	tried := map[bool]int{}
+	for j := range points {
+		p := points[(i+j)%len(points)]
+		need := needs(p)
+		if tried[need]++; tried[need] > 1+min(1, heavy()) {
+			continue
+		}
+		done++
+		err := w.checked(s.store, p.target(), p.moment(), false)
+		of := kindOf(d.key)
+		optional := of == archive.KindManifest || of == archive.KindPart
+		switch {
+		case err == nil:
+		case !isRefusal(err), !need, optional && len(d.changed) == 1:
+			t.Errorf("%s: %v", d, err)
+		default:
+			refused++
+		}
+	}
+	return done, refused
+}
