@@ -3,15 +3,20 @@ package txn
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
+	"time"
 
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/wal"
 )
 
 // Backup puts a snapshot of the store into an archive, which package ship has begun:
 // of the newest state when it is called, whatever is committed meanwhile. It holds
-// that state, and reads it; it delays no commit but by the disk and the processor
-// that it takes. The options' page size is the store's.
+// that state, and reads it. While transactions commit it takes a twelfth of the
+// processors (giver); alone it takes what it can use. The options' page size is the
+// store's, and their GiveWay is the manager's unless there is one.
 //
 // Errors are those of snapshot.Take; snapshot.ErrTaken says that the archive has it
 // already. Wait's, as the state must be durable: nothing in an archive is ahead of its
@@ -31,5 +36,52 @@ func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.
 		return nil, fmt.Errorf("txn: backup of LSN %d: %w", snap.LSN(), err)
 	}
 	o.PageSize = m.store.Facts().Options.PageSize
+	if o.GiveWay == nil {
+		o.GiveWay = (&giver{m: m}).giveWay
+	}
 	return snapshot.Take(ctx, archive, snap, o)
+}
+
+// backupShare is the part of all processors that a backup takes while transactions
+// commit: they lose about as much of their rate when it is the processors that bound it.
+const backupShare = 1.0 / 12
+
+// longestPiece bounds what a piece of work counts for: one that took longer waited for
+// the disk. On a machine that others keep busy, pieces take longer than they work, and
+// so do commits.
+const longestPiece = 20 * time.Millisecond
+
+// giver paces the goroutines of one backup. Each tells what it worked; together they are
+// not ahead of their share.
+type giver struct {
+	m *Manager
+
+	mu  sync.Mutex
+	lsn wal.LSN   // published when it last looked; mu
+	due time.Time // when the share makes up for the work so far; mu
+}
+
+// giveWay waits, when somebody commits or did so since it was last called, until
+// the work is made up for.
+func (g *giver) giveWay(worked time.Duration) {
+	if wait := g.wait(worked, time.Now()); wait > 0 {
+		time.Sleep(wait)
+	}
+}
+
+func (g *giver) wait(worked time.Duration, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lsn := g.m.store.Published().LSN
+	busy := lsn != g.lsn || g.m.committing.Load() > 0
+	if g.lsn = lsn; !busy {
+		g.due = now
+		return 0
+	}
+	worked = min(worked, longestPiece)
+	if begun := now.Add(-worked); g.due.Before(begun) {
+		g.due = begun
+	}
+	g.due = g.due.Add(time.Duration(float64(worked) / (backupShare * float64(runtime.GOMAXPROCS(0)))))
+	return g.due.Sub(now)
 }

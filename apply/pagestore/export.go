@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math/bits"
 
 	"github.com/quire-db/quire/apply/pagestore/catalogue"
 	"github.com/quire-db/quire/apply/pagestore/pagetree"
+	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -198,10 +200,10 @@ func (x *exporter) from(id LineageID, rec *lineageRecord, before tipID) (from tr
 }
 
 func (x *exporter) tree(rec *lineageRecord, after wal.LSN) error {
-	x.image = make([]byte, rec.PageSize)
+	x.image = make([]byte, exportRun)
 	for p, err := range rec.Tree.Since(x.s.store.nodes, after) {
 		if err == nil {
-			err = x.part(p)
+			err = x.part(p, int(rec.PageSize))
 		}
 		if err != nil {
 			return err
@@ -210,24 +212,48 @@ func (x *exporter) tree(rec *lineageRecord, after wal.LSN) error {
 	return nil
 }
 
-func (x *exporter) part(p pagetree.Part) error {
+// exportRun is how many bytes of images, which lie one behind the other, are read at
+// once: a page of the largest size, or many small ones.
+const exportRun = wal.MaxPageSize
+
+func (x *exporter) part(p pagetree.Part, size int) error {
 	if err := x.put(appendPart(x.buf[:0], p)); err != nil {
 		return err
 	}
-	pos := 0
-	for place := range uint64(64) {
-		if p.New&(1<<place) == 0 {
-			continue
+	rest := p.New
+	for pages := p.Pages; len(pages) > 0; {
+		n := consecutive(pages[:min(len(pages), exportRun/size)])
+		b := x.image[:n*size]
+		read := n > 1 && x.s.store.heap.ReadExtent(heap.Extent{First: heap.Slot(pages[0].Addr), Count: uint32(n)}, 0, b) == nil
+		for i := range n {
+			no, image := p.First+uint64(bits.TrailingZeros64(rest)), b[i*size:(i+1)*size]
+			rest &= rest - 1
+			if read && wal.HashPage(no, image) == pages[i].Hash {
+				continue
+			}
+			if err := x.s.store.ReadImage(no, pages[i], image); err != nil {
+				return err
+			}
 		}
-		if err := x.s.store.ReadImage(p.First+place, p.Pages[pos], x.image); err != nil {
+		if _, err := x.w.Write(b); err != nil {
 			return err
 		}
-		if _, err := x.w.Write(x.image); err != nil {
-			return err
-		}
-		x.done.Images++
-		x.done.Bytes += uint64(len(x.image))
-		pos++
+		x.done.Images += uint64(n)
+		x.done.Bytes += uint64(len(b))
+		pages = pages[n:]
 	}
 	return nil
+}
+
+// consecutive is how many of the first entries lie one behind the other in a file of
+// the heap; one for an image in the log.
+func consecutive(pages []pagetree.Entry) int {
+	first := pages[0].Addr
+	for i := range pages {
+		at := first + uint64(i)
+		if pagetree.IsLog(first) || pages[i].Addr != at || heap.Slot(at).File() != heap.Slot(first).File() {
+			return max(i, 1)
+		}
+	}
+	return len(pages)
 }

@@ -25,7 +25,7 @@ import (
 //	err = l.Finish()        // it is a store with a checkpoint at the last head
 //
 // Memory: CacheBytes, as much again for nodes that are not written yet, a bit for
-// each slot, and an item.
+// each slot, and images of 2 MiB, or of two parts.
 type Loader struct {
 	s *Store
 	d *Draft
@@ -35,9 +35,8 @@ type Loader struct {
 	bounds map[byte]string // by first letter of keys: behind what was said of the base
 
 	// What is not in a checkpoint yet.
-	slots *taker
-	out   *slotWriter
-	nodes int64 // bytes in memory, about
+	images placer
+	nodes  int64 // bytes in memory, about
 }
 
 // NewLoader opens a store that Create has just made, in the timeline and epoch of
@@ -47,7 +46,7 @@ func NewLoader(o Options) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loader{s: s, d: d, slots: newTaker(s.heap), out: newSlotWriter(s.heap)}
+	l := &Loader{s: s, d: d, images: placer{heap: s.heap}}
 	if d.Head.LSN != 0 {
 		return nil, errors.Join(fmt.Errorf("pagestore: load a snapshot into %s: it is no new store, it is at LSN %d; nothing was changed", o.Dir, d.Head.LSN), s.Close())
 	}
@@ -256,41 +255,72 @@ func (l *Loader) resize(rec *lineageRecord, pages uint64) error {
 	return err
 }
 
-// parts puts the parts of a tree in their places, and their images on the disk.
+// parts puts the parts of a tree in their places, and their images on the disk: some
+// are written while those behind them are read.
 func (l *Loader) parts(r *portableReader, key string, rec *lineageRecord) (portable, error) {
+	var some []pagetree.Part
 	it, err := r.next()
 	for err == nil && it.kind == itemPart {
-		if err = l.part(rec, it); err == nil && l.nodes > l.s.opts.CacheBytes {
-			err = l.spill(key, rec)
+		if err = l.check(rec, it.part); err != nil {
+			break
+		}
+		some = append(some, it.part)
+		l.nodes += int64(bits.OnesCount64(it.part.Bits))*48 + 256
+		if full := l.nodes > l.s.opts.CacheBytes; full || len(r.images) >= placeBytes {
+			err = l.place(r, rec, some)
+			some = nil
+			if err == nil && full {
+				if err = l.patch(rec); err == nil {
+					err = l.spill(key, rec)
+				}
+			}
 		}
 		if err == nil {
 			it, err = r.next()
 		}
 	}
-	return it, err
+	if err == nil {
+		err = l.place(r, rec, some)
+	}
+	return it, errors.Join(err, l.patch(rec))
 }
 
-func (l *Loader) part(rec *lineageRecord, it portable) error {
-	p := it.part
+// place begins to write the images that were read, those of some parts, when those
+// that are being written are in their places.
+func (l *Loader) place(r *portableReader, rec *lineageRecord, some []pagetree.Part) error {
+	if err := l.patch(rec); err != nil {
+		return err
+	}
+	r.images = l.images.begin(some, r.images, int(rec.PageSize))
+	return nil
+}
+
+func (l *Loader) check(rec *lineageRecord, p pagetree.Part) error {
 	if why := p.Check(rec.Tree.Pages()); why != "" {
 		return badRecord("snapshot's", "a part of a tree: "+why)
 	}
-	size := int(rec.PageSize)
 	for i := range p.Pages {
 		if p.Pages[i].Birth <= rec.After || p.Pages[i].Birth > l.d.Head.LSN {
 			return badRecord("snapshot's", fmt.Sprintf("tip %d has a page born at %d, after %d", rec.Tip, p.Pages[i].Birth, rec.After))
 		}
-		slot, err := l.slots.take(heap.ClassFor(size))
-		if err != nil {
-			return err
-		}
-		p.Pages[i].Addr = uint64(slot)
-		if err := l.out.write(slot, it.images[i*size:(i+1)*size]); err != nil {
+	}
+	return nil
+}
+
+// patch puts the parts in their places whose images are being written. Their goroutine
+// has ended then.
+func (l *Loader) patch(rec *lineageRecord) error {
+	parts, err := l.images.end()
+	if err != nil {
+		return err
+	}
+	e := l.treeEdit(rec)
+	for _, p := range parts {
+		if err := e.Patch(&rec.Tree, p); err != nil {
 			return err
 		}
 	}
-	l.nodes += int64(bits.OnesCount64(p.Bits))*48 + 256
-	return l.treeEdit(rec).Patch(&rec.Tree, p)
+	return nil
 }
 
 // spill writes the part of a tree that there is.
@@ -325,11 +355,8 @@ func (l *Loader) end() error {
 
 // checkpoint writes what is in memory.
 func (l *Loader) checkpoint() error {
-	if err := errors.Join(l.out.flush(), l.slots.batch.Close()); err != nil {
-		return err
-	}
-	l.d.Born(l.slots.used...)
-	l.slots.used = nil
+	l.d.Born(l.images.born...)
+	l.images.born = nil
 	if err := l.s.Reserve(); err != nil {
 		return err
 	}

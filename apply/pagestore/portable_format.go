@@ -82,7 +82,6 @@ type portable struct {
 	first, last string // kept
 	tip         portableTip
 	part        pagetree.Part
-	images      []byte // of the part's pages, one behind the other
 	items       uint64 // end
 	pages       uint64
 }
@@ -142,12 +141,15 @@ func appendEnd(dst []byte, items, images uint64) []byte {
 	return binary.LittleEndian.AppendUint64(dst, images)
 }
 
+// maxPartImages is the most bytes of images that one part has.
+func maxPartImages(pageSize int) int { return 64 * pageSize }
+
 // portableReader reads items. What it returned is valid until the next call.
 type portableReader struct {
 	r        io.Reader
 	pageSize int // of images: that of the last tip
 	buf      []byte
-	images   []byte
+	images   []byte // of all parts that were read, one behind the other, until the caller takes them
 	items    uint64 // read, the end not counted
 	pages    uint64 // images read
 }
@@ -264,14 +266,15 @@ func (r *portableReader) part(it *portable) error {
 	for rows := r.buf; len(rows) > 0; rows = rows[pageRowSize:] {
 		p.Pages = append(p.Pages, pagetree.Entry{Birth: wal.LSN(binary.LittleEndian.Uint64(rows)), Hash: wal.PageHash(rows[8:24])})
 	}
-	if len(r.images) < n*r.pageSize {
-		r.images = make([]byte, n*r.pageSize)
+	at, more := len(r.images), n*r.pageSize
+	if at+more > cap(r.images) {
+		r.images = append(make([]byte, 0, max(placeBytes, at)+maxPartImages(r.pageSize)), r.images...)
 	}
-	it.images = r.images[:n*r.pageSize]
-	if err := r.fill(it.images); err != nil {
+	r.images = r.images[:at+more]
+	if err := r.fill(r.images[at:]); err != nil {
 		return err
 	}
-	return r.checkImages(p, it.images)
+	return r.checkImages(p, r.images[at:])
 }
 
 func (r *portableReader) checkImages(p *pagetree.Part, images []byte) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"sync"
+	"time"
 
 	"filippo.io/age"
 	"github.com/google/uuid"
@@ -24,6 +25,11 @@ type SealOptions struct {
 	Recipients []age.Recipient
 	// Uncompressed leaves compression out.
 	Uncompressed bool
+	// GiveWay, when there is one, hears behind each piece of the work, about a third of
+	// a millisecond, how long that took, and may wait: who must not wait for the
+	// processor has it meanwhile. It is for objects of megabytes, and compresses them
+	// faster and a little less.
+	GiveWay func(worked time.Duration)
 }
 
 // Seal makes the sealed object of plain bytes, and returns it with its header. Of h,
@@ -31,27 +37,20 @@ type SealOptions struct {
 // compression does not make smaller is stored as it is. The blobs are those that
 // the entries name, in their order.
 //
-// Memory: about three times the plain bytes. Errors: wal.ErrTooLarge; those of the
+// Memory: about twice the plain bytes, three times when they are encrypted. Errors: wal.ErrTooLarge; those of the
 // recipients.
 func Seal(h Header, blobs []uuid.UUID, plain []byte, o SealOptions) ([]byte, Header, error) {
 	if len(plain) > MaxPlain || len(blobs) > MaxRefs {
 		return nil, h, fmt.Errorf("archive: seal %d bytes with %d blobs, at most %d and %d, nothing was put: %w", len(plain), len(blobs), MaxPlain, MaxRefs, wal.ErrTooLarge)
 	}
-	h.Compression, h.Encryption = CompressionNone, EncryptionNone
 	h.Plain, h.Refs = int64(len(plain)), uint32(len(blobs))
-	stored := plain
-	if !o.Uncompressed {
-		if packed := encoder().EncodeAll(plain, nil); len(packed) < len(plain) {
-			stored, h.Compression = packed, CompressionZstd
-		}
-	}
 	var object bytes.Buffer
-	object.Grow(HeaderBytes + len(blobs)*refBytes + len(stored) + len(stored)/1024 + 1024)
+	object.Grow(HeaderBytes + len(blobs)*refBytes + len(plain)*5/8 + 1024)
 	object.Write(make([]byte, HeaderBytes))
 	for _, id := range blobs {
 		object.Write(id[:])
 	}
-	if err := h.store(&object, stored, o.Recipients); err != nil {
+	if err := h.store(&object, plain, o); err != nil {
 		return nil, h, fmt.Errorf("archive: encrypt, nothing was put: %w", err)
 	}
 	b := object.Bytes()
@@ -64,31 +63,80 @@ func Seal(h Header, blobs []uuid.UUID, plain []byte, o SealOptions) ([]byte, Hea
 	return b, h, nil
 }
 
-// store appends what is stored to the object.
-func (h *Header) store(object *bytes.Buffer, b []byte, recipients []age.Recipient) error {
-	if len(recipients) == 0 {
-		object.Write(b)
+// store appends to the object what is stored of plain bytes.
+func (h *Header) store(object *bytes.Buffer, plain []byte, o SealOptions) error {
+	if h.Encryption = EncryptionNone; len(o.Recipients) == 0 {
+		h.pack(object, plain, o)
 		return nil
 	}
 	h.Encryption = EncryptionAge
-	w, err := age.Encrypt(object, recipients...)
+	var packed bytes.Buffer
+	h.pack(&packed, plain, o)
+	w, err := age.Encrypt(object, o.Recipients...)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(b); err != nil {
+	if _, err := packed.WriteTo(w); err != nil {
 		return err
 	}
 	return w.Close()
 }
 
+// pack appends plain bytes, compressed if that makes them smaller.
+func (h *Header) pack(dst *bytes.Buffer, plain []byte, o SealOptions) {
+	if h.Compression = CompressionNone; !o.Uncompressed {
+		before := dst.Len()
+		if o.compress(dst, plain); dst.Len()-before < len(plain) {
+			h.Compression = CompressionZstd
+			return
+		}
+		dst.Truncate(before)
+	}
+	dst.Write(plain)
+}
+
+// pieceBytes are compressed at once: a block of zstd.
+const pieceBytes = 128 << 10
+
+// compress works in pieces where somebody is to have the processor between them.
+func (o *SealOptions) compress(dst *bytes.Buffer, plain []byte) {
+	if o.GiveWay == nil {
+		dst.Write(encoder().EncodeAll(plain, dst.AvailableBuffer()))
+		return
+	}
+	e := streams.Get().(*zstd.Encoder)
+	defer streams.Put(e)
+	e.Reset(dst)
+	defer e.Reset(nil) // so that it keeps no object in memory
+	for began := time.Now(); len(plain) > 0; began = time.Now() {
+		n := min(pieceBytes, len(plain))
+		_, _ = e.Write(plain[:n]) // dst takes all
+		plain = plain[n:]
+		o.GiveWay(time.Since(began))
+	}
+	_ = e.Close()
+}
+
 // encoder serves several callers at once, one after the other.
-var encoder = sync.OnceValue(func() *zstd.Encoder {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window))
+var encoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.WithWindowSize(window)) })
+
+// streams compress in pieces, each for one caller at a time. Half of the processor's
+// time of encoder, for three to ten per cent more bytes: with a window that fits the
+// processor's cache, and at the fastest level.
+var streams = sync.Pool{New: func() any {
+	return newEncoder(zstd.WithWindowSize(streamWindow), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
+}}
+
+// streamWindow is that of streams, in bytes.
+const streamWindow = 512 << 10
+
+func newEncoder(o ...zstd.EOption) *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, append(o, zstd.WithEncoderConcurrency(1))...)
 	if err != nil {
 		panic(err) // the options are constants
 	}
 	return e
-})
+}
 
 func sum(b []byte) [16]byte { return sumBytes(xxh3.Hash128(b)) }
 

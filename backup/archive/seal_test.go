@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"filippo.io/age"
 	"github.com/google/uuid"
@@ -107,8 +108,9 @@ func TestSealedGoldenOpens(t *testing.T) {
 }
 
 func TestSealAndOpen(t *testing.T) {
-	recipients := []age.Recipient{identity(t).Recipient()}
-	for _, o := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: recipients}, {Recipients: recipients, Uncompressed: true}} {
+	recipients, pieces := []age.Recipient{identity(t).Recipient()}, 0
+	count := func(time.Duration) { pieces++ }
+	for _, o := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: recipients}, {Recipients: recipients, Uncompressed: true}, {GiveWay: count}, {Recipients: recipients, GiveWay: count}} {
 		for _, plain := range [][]byte{nil, []byte("x"), text(100_000), noise(100_000), text(3 << 20)} {
 			for _, h := range sealed() {
 				b, got, err := archive.Seal(h, nil, plain, o)
@@ -127,6 +129,9 @@ func TestSealAndOpen(t *testing.T) {
 				}
 			}
 		}
+	}
+	if pieces < 2*24*len(sealed()) {
+		t.Errorf("it gave way only %d times", pieces)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -38,12 +39,16 @@ type Options struct {
 	Retry objects.RetryOptions
 	// Pin says how the archive is pinned meanwhile.
 	Pin pins.Options
+	// GiveWay, when there is one, hears behind each piece of the work, well below a
+	// millisecond of one processor, how long that took, and may wait, so that others
+	// have the processor meanwhile. It is called by several goroutines at once.
+	GiveWay func(worked time.Duration)
 	// Progress, when there is one, hears of bytes of images as they are put.
 	Progress func(bytes uint64)
 }
 
 // DefaultPartBytes is how large parts are unless Options say otherwise.
-const DefaultPartBytes = 16 << 20
+const DefaultPartBytes = 8 << 20
 
 // defaultTries of a call, with waits of 10 s all together.
 const defaultTries = 8
@@ -170,8 +175,12 @@ type writer struct {
 	o      Options
 	buf    []byte
 	work   chan job
+	free   chan []byte // buffers that were used
 	wg     sync.WaitGroup
 	mu     sync.Mutex // the parts of m
+
+	began time.Time // when the piece of work that is done now was begun
+	piece int       // bytes of it
 }
 
 type job struct {
@@ -184,7 +193,11 @@ func newWriter(ctx context.Context, store objects.Store, m *Manifest, o Options)
 		o.PartBytes = DefaultPartBytes
 	}
 	o.PartBytes = min(o.PartBytes, MaxPartBytes)
-	w := &writer{store: store, m: m, o: o, work: make(chan job)}
+	if o.GiveWay == nil {
+		o.GiveWay = func(time.Duration) {}
+	}
+	o.Seal.GiveWay = o.GiveWay
+	w := &writer{store: store, m: m, o: o, work: make(chan job), free: make(chan []byte, takers+1), began: time.Now()}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	for range takers {
 		w.wg.Go(func() {
@@ -199,9 +212,10 @@ func newWriter(ctx context.Context, store objects.Store, m *Manifest, o Options)
 }
 
 func (w *writer) Write(p []byte) (n int, err error) {
+	w.giveWay(len(p))
 	for len(p) > 0 {
 		if w.buf == nil {
-			w.buf = make([]byte, 0, w.o.PartBytes)
+			w.buf = w.buffer()
 		}
 		k := min(len(p), cap(w.buf)-len(w.buf))
 		w.buf = append(w.buf, p[:k]...)
@@ -215,7 +229,29 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// cut hands a part over.
+// pieceBytes of the portable form are read, verified and gathered as one piece of work.
+const pieceBytes = 64 << 10
+
+// giveWay pauses where it is due: what is written was read just before.
+func (w *writer) giveWay(n int) {
+	if w.piece += n; w.piece < pieceBytes {
+		return
+	}
+	w.o.GiveWay(time.Since(w.began))
+	w.piece, w.began = 0, time.Now()
+}
+
+// buffer is an empty one, for a part.
+func (w *writer) buffer() []byte {
+	select {
+	case b := <-w.free:
+		return b[:0]
+	default:
+		return make([]byte, 0, w.o.PartBytes)
+	}
+}
+
+// cut hands a part over. Waiting for somebody to take it is no work.
 func (w *writer) cut() error {
 	w.mu.Lock()
 	number := len(w.m.Parts)
@@ -226,7 +262,7 @@ func (w *writer) cut() error {
 	}
 	select {
 	case w.work <- job{number, w.buf}:
-		w.buf = nil
+		w.buf, w.began = nil, time.Now()
 		return nil
 	case <-w.ctx.Done():
 		return context.Cause(w.ctx)
@@ -237,19 +273,20 @@ func (w *writer) part(j job) error {
 	if w.ctx.Err() != nil {
 		return nil // whatever it was is told already
 	}
-	key := w.m.PartKey(j.number)
+	key, plain := w.m.PartKey(j.number), len(j.plain)
 	sealed, h, err := archive.Seal(w.m.header(key, 1), nil, j.plain, w.o.Seal)
 	if err != nil {
 		return err
 	}
+	w.free <- j.plain                                                                                                     // there are no more than it has room for
 	if err := w.store.Put(w.ctx, key.String(), objects.Bytes(sealed)); err != nil && !errors.Is(err, objects.ErrExists) { // it is our own: the key is
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.m.Parts[j.number] = Part{Plain: int64(len(j.plain)), Size: int64(len(sealed)), Sum: h.Sum}
+	w.m.Parts[j.number] = Part{Plain: int64(plain), Size: int64(len(sealed)), Sum: h.Sum}
 	if w.o.Progress != nil {
-		w.o.Progress(uint64(len(j.plain)))
+		w.o.Progress(uint64(plain))
 	}
 	return nil
 }
