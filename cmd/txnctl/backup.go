@@ -27,7 +27,7 @@ another server). It holds snapshots of the store and the entries of its log; txn
 restore makes a store of them, as it was at any LSN or time between.
 
 Nothing in an archive is ever written over, so any number of these commands may run
-at once. An archive that holds another history than the store's is left as it is, and
+at once; backup prune leaves alone what others use. An archive that holds another history than the store's is left as it is, and
 said to be so (exit code 5).
 
 With --recipient what is put is encrypted (age); whoever reads it names the key's
@@ -36,8 +36,9 @@ file with --identity or in $QUIRE_AGE_IDENTITY. Listing needs no key.`,
   txnctl backup archive file:///srv/archive           # every entry, as it becomes durable
   txnctl backup ls file:///srv/archive
   txnctl backup verify file:///srv/archive --restore  # the proof
+  txnctl backup prune file:///srv/archive --keep-daily 14 --keep-within 7d
   txnctl restore file:///srv/archive /srv/new --to-time '2026-11-21 03:00:00'`,
-	}, newBackupCreateCommand(a), newBackupArchiveCommand(a), newBackupLsCommand(a), newBackupVerifyCommand(a))
+	}, newBackupCreateCommand(a), newBackupArchiveCommand(a), newBackupLsCommand(a), newBackupVerifyCommand(a), newBackupPruneCommand(a))
 }
 
 // schemes are the kinds of places that URLs of archives may name; begin: one that is

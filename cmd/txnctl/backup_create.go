@@ -78,7 +78,7 @@ between archive and log, it is taken all the same, and said which.`,
 func (c *creator) run(ctx context.Context, url string) error {
 	var o createOutput
 	err := errOvertaken
-	for try := 0; try < exportTries && errors.Is(err, errOvertaken); try++ {
+	for try := 0; try < exportTries && (errors.Is(err, errOvertaken) || errors.Is(err, snapshot.ErrBase)); try++ { // a prune may take the base
 		o, err = c.try(ctx, url)
 	}
 	if err != nil {

@@ -46,6 +46,7 @@ var outputs = []struct {
 	{"backup archive (one each time it has shipped something)", archiveOutput{}},
 	{"backup ls", archiveListing{}},
 	{"backup verify", archiveReport{}},
+	{"backup prune", pruneOutput{}},
 	{"restore", restoreOutput{}},
 	{"demo", demo.Report{}},
 	{"bench commit", bench.Result{}},

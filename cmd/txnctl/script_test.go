@@ -19,6 +19,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
@@ -59,6 +61,8 @@ func TestScripts(t *testing.T) {
 			"shows":     shows,
 			"agekey":    agekey,
 			"delete":    deleteVolume,
+			"pinned":    pinned,
+			"unpinned":  unpinned,
 
 			"secondbefore": secondBefore,
 			"flipimage":    flipImage,
@@ -144,7 +148,10 @@ func flipLog(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // service is a store that the test's process has open, as a service does.
-type service struct{ *txn.Manager }
+type service struct {
+	*txn.Manager
+	pin *pins.Pin // of an archive
+}
 
 func serviceOf(ts *testscript.TestScript) *service { return ts.Value(service{}).(*service) }
 
@@ -267,6 +274,20 @@ func secondBefore(ts *testscript.TestScript, _ bool, args []string) {
 	at := time.Unix(0, v.Snapshot().Head.Time).Add(-time.Second)
 	ts.Check(v.Close())
 	ts.Setenv(args[1], at.UTC().Format(time.RFC3339Nano))
+}
+
+// pinned DIR pins the archive in a directory until unpinned.
+func pinned(ts *testscript.TestScript, _ bool, args []string) {
+	store, err := objects.OpenDir(ts.MkAbs(args[0]), objects.DirOptions{})
+	ts.Check(err)
+	pin, err := pins.Hold(context.Background(), store, pins.Options{Holder: "somebody at work"})
+	ts.Check(err)
+	serviceOf(ts).pin = pin
+	ts.Defer(func() { _ = pin.Release(context.Background()) })
+}
+
+func unpinned(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(serviceOf(ts).pin.Release(context.Background()))
 }
 
 // free closes it.
