@@ -301,6 +301,13 @@ func (v *archiveVerifier) bad(ctx context.Context, key string, err error) error 
 func (v *archiveVerifier) points(ctx context.Context, ranges []ship.Range) error {
 	used := map[wal.Position]bool{}
 	for _, r := range ranges {
+		begins, err := v.begins(ctx, r.Timeline)
+		if err != nil {
+			return err
+		}
+		if !begins {
+			continue
+		}
 		first, firstTime, err := v.firstPoint(ctx, r)
 		if err != nil {
 			return err
@@ -320,12 +327,23 @@ func (v *archiveVerifier) points(ctx context.Context, ranges []ship.Range) error
 		}
 	}
 	for _, m := range v.sound {
-		if !used[m.Position] {
+		begins, err := v.begins(ctx, m.Position.Timeline)
+		if err != nil {
+			return err
+		}
+		if begins && !used[m.Position] {
 			v.addPoints(m.Position.Timeline, m.Position.LSN, m.Position.LSN, m.Time, m.Time)
 		}
 	}
 	slices.SortFunc(v.out.Restorable, func(a, b restorable) int { return int(int64(a.First - b.First)) })
 	return nil
+}
+
+// begins reports whether a log's start can be read, without which nothing of it is
+// restored.
+func (v *archiveVerifier) begins(ctx context.Context, log wal.TimelineID) (bool, error) {
+	_, err := v.logs.Log(ctx, log)
+	return err == nil, ignoreBad(ctx, err) // said already
 }
 
 func (v *archiveVerifier) addPoints(t wal.TimelineID, first, last wal.LSN, from, to int64) {
@@ -352,7 +370,7 @@ func (v *archiveVerifier) firstPoint(ctx context.Context, r ship.Range) (wal.LSN
 }
 
 func ignoreBad(ctx context.Context, err error) error {
-	if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, objects.ErrNotFound) {
+	if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrVersion) || errors.Is(err, objects.ErrNotFound) {
 		return ctx.Err()
 	}
 	return err
