@@ -226,13 +226,17 @@ func (w *world) entries(ctx context.Context, after, to wal.Position) iter.Seq2[s
 	}
 }
 
-// snapshot takes one, each fourth a whole one.
+// snapshot takes one, each fourth a whole one; others are based on the one before, or
+// an older one, of whichever timeline.
 func (w *world) snapshot() {
 	w.t.Helper()
 	n := len(w.snaps)
 	var base wal.Position
 	if n%4 != 0 {
 		base = w.snaps[n-1]
+		if w.r.IntN(4) == 0 {
+			base = w.snaps[w.r.IntN(n)]
+		}
 	}
 	m, err := w.m.Backup(ctx, w.store, snapshot.Options{Base: base, PartBytes: w.partBytes, Seal: w.keys.seal})
 	must(w.t, err)
@@ -290,8 +294,9 @@ func (w *world) live(n int) {
 			w.ship() // a checkpoint lets go of the log
 			must(w.t, w.m.Checkpoint(ctx))
 		}
-		if i == n*3/5 {
+		if i == n*3/5 || i == n*5/6 { // with a snapshot of what is given up
 			w.ship()
+			w.snapshot()
 			w.lose(5)
 		}
 	}
