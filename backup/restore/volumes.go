@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -297,7 +298,10 @@ func (r *restoring) sameDigest(snap *pagestore.Snapshot, l *pagestore.Loader) er
 // keep opens the store of the volumes, proves that each is what it was in the whole
 // one, and promotes it: from here on it is like any store that was restored.
 func (r *restoring) keep(at wal.Position) (err error) {
-	if err := r.remove(r.scratch()); err != nil {
+	if err = r.remove(r.scratch()); err == nil {
+		err = r.o.Disk.SyncDir(filepath.Dir(r.staged())) // before there is a store that nobody looks beside
+	}
+	if err != nil {
 		return err
 	}
 	if r.replica, err = r.o.Open(r.staged(), false); err != nil {

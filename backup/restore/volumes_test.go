@@ -3,7 +3,6 @@ package restore_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -244,56 +243,5 @@ func TestRestoreNoVolume(t *testing.T) {
 	}
 	if _, _, err := w.restore(restore.Target{}, restore.Options{Volumes: []string{"notes"}, Follower: true}); err == nil {
 		t.Error("a follower without some volumes")
-	}
-}
-
-// The disk is gone from each call on: the volumes are there, whole, or nothing is, and the
-// next restore makes them.
-func TestRestoreVolumesDiskGone(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 34)
-	w.live(12)
-	w.ship()
-	w.snapshot(true)
-	w.live(3)
-	w.ship()
-	parent := t.TempDir()
-	whole, _, err := w.restore(restore.Target{}, restore.Options{Follower: true})
-	must(t, err)
-	want := holding(t, whole)[:1]
-	run := func(name string, calls int64) (left int64, err error) {
-		disk := &failing{FS: vfs.OS()}
-		disk.left.Store(calls)
-		_, err = txn.Restore(ctx, w.store, filepath.Join(parent, name), restore.Target{}, restore.Options{Volumes: []string{want[0].Name}}, txn.Options{FS: disk})
-		return disk.left.Load(), err
-	}
-	const many = 1 << 20
-	left, err := run("whole", many)
-	must(t, err)
-	calls := int64(many) - left
-	there := 0
-	for n := range calls {
-		if calls-n > 12 && n%9 != 0 {
-			continue
-		}
-		name := fmt.Sprint("cut", n)
-		_, err := run(name, n)
-		dir := filepath.Join(parent, name)
-		if _, errStat := vfs.OS().Lstat(dir); errStat == nil {
-			there++
-		} else if !errors.Is(errStat, fs.ErrNotExist) || err == nil {
-			t.Fatalf("call %d of %d: %v, %v", n, calls, err, errStat)
-		} else if _, err = run(name, many); err != nil {
-			t.Fatalf("call %d of %d, again: %v", n, calls, err)
-		} else if left := names(t, parent, name+"."); len(left) > 0 {
-			t.Fatalf("call %d of %d, again: %v is left", n, calls, left)
-		}
-		if !slices.EqualFunc(holding(t, dir), want, sameKept) {
-			t.Fatalf("call %d of %d: it holds %v", n, calls, holding(t, dir))
-		}
-	}
-	t.Logf("%d calls, there %d times", calls, there)
-	if there == 0 {
-		t.Error("that proves nothing of the last steps")
 	}
 }

@@ -20,7 +20,8 @@ type FS interface {
 	Open(name string) (File, error)
 	// OpenRead is Open for reading only.
 	OpenRead(name string) (File, error)
-	// Rename gives a file a new name, replacing what has it.
+	// Rename gives a file a new name, replacing what has it, or a directory one that
+	// nothing has.
 	Rename(from, to string) error
 	// Remove unlinks a file or an empty directory. Files that are open stay
 	// readable and writable until closed.

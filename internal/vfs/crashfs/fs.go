@@ -153,7 +153,7 @@ func (f *FS) open(name string, readOnly bool) (vfs.File, error) {
 	return &file{fs: f, id: found, name: name, readOnly: readOnly}, nil
 }
 
-// Rename implements vfs.FS, for files only.
+// Rename implements vfs.FS.
 func (f *FS) Rename(from, to string) error {
 	return f.change(Rename, from, func() error {
 		fromDir, fromBase, err := f.parent(from)
@@ -168,8 +168,11 @@ func (f *FS) Rename(from, to string) error {
 		if !ok {
 			return syscall.ENOENT
 		}
-		if old, taken := f.entries(toDir)[toBase]; f.nodes[moved].dir || taken && f.nodes[old].dir {
-			return syscall.EISDIR
+		if old, taken := f.entries(toDir)[toBase]; taken && (f.nodes[moved].dir || f.nodes[old].dir) {
+			return syscall.EEXIST
+		}
+		if strings.HasPrefix(path.Clean("/"+to), path.Clean("/"+from)+"/") {
+			return syscall.EINVAL // into itself
 		}
 		f.move(fromDir, fromBase, toDir, toBase, moved)
 		return nil

@@ -30,6 +30,7 @@ func Run(t *testing.T, setup func(t *testing.T) (disk vfs.FS, dir string)) {
 		{"TruncateClears", (*suite).truncateClears},
 		{"OpenReadRefusesWrites", (*suite).openReadRefusesWrites},
 		{"RenameReplaces", (*suite).renameReplaces},
+		{"RenameOfDirectories", (*suite).renameOfDirectories},
 		{"RemovedFilesStayOpen", (*suite).removedFilesStayOpen},
 		{"RemoveSparesFullDirectories", (*suite).removeSparesFullDirectories},
 		{"MkdirWantsItsParent", (*suite).mkdirWantsItsParent},
@@ -204,6 +205,25 @@ func (s *suite) renameReplaces() {
 	}
 	s.ok(s.disk.Rename(s.path("d/old"), s.path("d/old")))
 	s.holds(s.open("d/old"), "new")
+}
+
+func (s *suite) renameOfDirectories() {
+	s.ok(s.disk.Mkdir(s.path("d")))
+	s.ok(s.disk.Mkdir(s.path("d/e")))
+	f := s.create("d/e/f", "text")
+	s.ok(s.disk.Rename(s.path("d"), s.path("new")))
+	s.holds(s.open("new/e/f"), "text")
+	s.holds(f, "text")
+	_, err := s.disk.Lstat(s.path("d"))
+	s.is(err, fs.ErrNotExist)
+	s.ok(s.disk.Rename(s.path("new/e"), s.path("e")))
+	s.create("file", "")
+	for _, taken := range []string{"e", "file", "new/inside"} {
+		if err := s.disk.Rename(s.path("new"), s.path(taken)); err == nil {
+			s.Errorf("a directory was renamed to %s", taken)
+		}
+	}
+	s.holds(s.open("e/f"), "text")
 }
 
 func (s *suite) removedFilesStayOpen() {
