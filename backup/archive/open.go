@@ -244,6 +244,8 @@ func (o *Opened) ReadAll(limit int64) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	b.Grow(int(min(o.Plain, BlobBytes)) + bytes.MinRead) // which it wants free at the end
-	_, err := b.ReadFrom(o)
-	return b.Bytes(), err
+	if _, err := b.ReadFrom(o); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
