@@ -193,12 +193,12 @@ func (a *assessment) entries(first, last wal.LSN, reason string) {
 // state surveys the newest state that can be reached.
 func (a *assessment) state() error {
 	look, err := openLenient(a.fs, a.dir, a.own)
-	if errors.Is(err, wal.ErrCorrupt) {
+	if errors.Is(err, wal.ErrVersion) {
+		return err
+	}
+	if err != nil { // damaged, or no directory is where the heap must be
 		a.loss.Catalogue = err
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	snap, err := look.replayWhole(a.ctx, a.own)
 	if err == nil {

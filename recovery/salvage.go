@@ -283,3 +283,16 @@ func (s *Salvage) Begins(ctx context.Context, f func(*wal.Entry)) error {
 	}
 	return nil
 }
+
+// Checkpoint opens the state that the last checkpoint made durable. What of it is damaged is
+// an error when it is read. The manifest must be Trusted. Errors: wal.ErrCorrupt.
+func (s *Salvage) Checkpoint() (*Viewed, error) {
+	if s.Unread != nil {
+		return nil, fmt.Errorf("recovery: view the checkpoint of %s: %w", s.dir, s.Unread)
+	}
+	l, err := openLenient(s.fs, s.dir, s)
+	if err != nil {
+		return nil, fmt.Errorf("recovery: view the checkpoint of %s: %w", s.dir, err)
+	}
+	return &Viewed{look: l, snap: l.store.Acquire()}, nil
+}

@@ -79,7 +79,7 @@ var levels = [][]row{
 		{"backup/retain", "backup/archive backup/objects backup/pins backup/ship backup/snapshot wal filippo.io/age"},
 	},
 	{
-		{"backup/repair", "apply/pagestore/manifest backup/archive backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery wal " +
+		{"backup/repair", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery wal " +
 			"filippo.io/age github.com/google/uuid"},
 	},
 	{

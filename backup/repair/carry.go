@@ -68,8 +68,8 @@ func (r *repairing) wholly(c manifest.Consumer) string {
 // agrees compares what a consumer has seen with the log.
 func (r *repairing) agrees(facts manifest.Facts, c manifest.Consumer) (why string, err error) {
 	want := c.Acked
-	if want.LSN == r.got.Base.LSN {
-		if want.LSN != 0 && want.Hash != r.got.Base.Hash {
+	if want.LSN == r.begun.LSN {
+		if want.LSN != 0 && want.Hash != r.begun.Hash {
 			return "it has seen another history", nil
 		}
 		return "", nil

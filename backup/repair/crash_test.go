@@ -68,10 +68,10 @@ func TestRepairDiskGone(t *testing.T) {
 		return dir
 	}
 	run := func(dir string, calls int64) (left int64, got *repair.Repaired, err error) {
-		disk := &failing{FS: vfs.OS()}
-		disk.left.Store(calls)
-		got, err = txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: disk})
-		return disk.left.Load(), got, err
+		gone := &failing{FS: disk}
+		gone.left.Store(calls)
+		got, err = txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: gone})
+		return gone.left.Load(), got, err
 	}
 	const many = 1 << 20
 	left, _, err := run(damaged(), many)

@@ -17,6 +17,17 @@
 //	snapshot ── entries of the archive ── entries of the store's own log ── same position
 //	    the newest at or before the store's first entry         that the archive has not
 //
+// Where the log does not lead there, since the archive is behind and the store's log begins
+// later, or since an old entry that only consumers read is damaged, there is another way:
+//
+//	snapshot ── what the damaged store's checkpoint has that is younger ── entries of its own log
+//
+// An increment of a snapshot needs nothing of its base (package snapshot), so nothing
+// of the damaged store is read that the archive has: damaged pages and nodes of trees
+// come from the snapshot, and the trees have the sums that they had. All of the catalogue
+// must be readable, whose digest is the proof. The log of the new store begins behind
+// that checkpoint (Repaired.Checkpoint), and so consumers that are not so far are dropped.
+//
 // Entries are what they were, byte for byte: their hashes are compared with those that the
 // damaged store still names. So consumers and followers go on where they were. The
 // log of the new store begins where that of the damaged one did, if the archive reaches
@@ -44,7 +55,9 @@
 //	base    restores a snapshot into <dir>.repairing          that, which the next run removes
 //	walk    applies entries, from archive and own log in      the same
 //	        turns, until neither has the next
-//	judge   refuses if something is lost
+//	judge   if something is lost, begins anew with
+//	patch   the other way, with walk and judge behind it;     the same
+//	        what both lose is refused
 //	carry   consumers and role, in one record                 the same
 //	prove   Verify; the digest of all refs and states is that the same
 //	        of the damaged store where its catalogue can be
@@ -68,7 +81,8 @@
 //
 // # Not there
 //
-// A page or node by itself is not fetched: that would spare time where the archive is
-// far behind a store whose log is trimmed and that has a single page damaged.
+// What is younger than the archive, and damaged, is lost, and all that came with it: no
+// part of a state is made up. Transient errors of the archive's store are not tried
+// again while a snapshot is read for the second way.
 // Holds are of processes, and gone with them.
 package repair

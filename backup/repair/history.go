@@ -87,10 +87,14 @@ func (r *repairing) candidates() ([]candidate, error) {
 			behind = append(behind, h.Position())
 		}
 	}
-	newest := func(a, b candidate) int { return int(min(1, max(-1, int64(b.LSN-a.LSN)))) }
-	slices.SortFunc(before, newest)
-	slices.SortFunc(behind, func(a, b candidate) int { return newest(b, a) })
+	sortNewest(before)
+	sortNewest(behind)
+	slices.Reverse(behind)
 	return append(append(before, candidate{}), behind...), nil
+}
+
+func sortNewest(list []candidate) {
+	slices.SortFunc(list, func(a, b candidate) int { return int(min(1, max(-1, int64(b.LSN-a.LSN)))) })
 }
 
 // snapshots are those of the log, and of the parts of those before it that lead there.
@@ -174,14 +178,16 @@ func (r *repairing) begin(c candidate) error {
 	if err != nil {
 		return err
 	}
-	r.got.Passed = append(r.got.Passed, got.Passed...)
+	for _, err := range got.Passed {
+		r.pass(err)
+	}
 	r.at, r.got.Time, r.got.Base = got.Position, got.Time, wal.Position{}
 	r.got.LogFrom = 1
 	if n := len(got.Snapshots); n > 0 {
 		r.got.Base = got.Snapshots[n-1]
 		r.got.LogFrom = r.got.Base.LSN + 1
 	}
-	r.got.Archived = got.Entries
+	r.got.Archived, r.begun = got.Entries, r.got.Base
 	return r.met(r.at)
 }
 
@@ -202,12 +208,15 @@ func (r *repairing) opener(dir string, make bool) (restore.Replica, error) {
 
 func (r *repairing) open() error {
 	if r.o.DryRun {
-		return nil
+		return r.met(r.at)
 	}
 	replica, err := r.o.Open(r.place.making(), false)
 	if err != nil {
 		return err
 	}
 	r.replica = replica
+	if err := replica.Keep(r.ctx, keeper); err != nil { // a restored one does already
+		return err
+	}
 	return r.met(r.at)
 }

@@ -105,9 +105,9 @@ func TestRepairEveryDamage(t *testing.T) {
 // end is where the last record of the log begins.
 func lastRecord(t testing.TB, dir string, lsn wal.LSN) (file string, rec *wal.Record) {
 	t.Helper()
-	found, err := recovery.Examine(vfs.OS(), dir)
+	found, err := recovery.Examine(disk, dir)
 	must(t, err)
-	for r, err := range wal.Records(vfs.OS(), filepath.Join(dir, "wal"), found.Facts.Generations, lsn, lsn) {
+	for r, err := range wal.Records(disk, filepath.Join(dir, "wal"), found.Facts.Generations, lsn, lsn) {
 		must(t, err)
 		rec = r
 	}
@@ -230,7 +230,7 @@ func TestRepairRefuses(t *testing.T) {
 		x.snapshot()
 	}
 	dir := w.copy()
-	unlock, err := vfs.OS().Lock(filepath.Join(dir, recovery.LockName), "me")
+	unlock, err := disk.Lock(filepath.Join(dir, recovery.LockName), "me")
 	must(t, err)
 	var locked *vfs.LockedError
 	if _, err := w.repair(dir, repair.Options{}); !errors.As(err, &locked) {

@@ -53,19 +53,22 @@ type Repaired struct {
 	Damaged  string         // where the damaged store is now; empty after a dry run
 	Position wal.Position   // of the last entry that was had
 	Time     time.Time      // of that entry
-	Base     wal.Position   // of the snapshot; zero when the log goes back to the first entry
-	Archived uint64         // entries applied that the archive had
-	Own      uint64         // entries applied from the damaged store's own log
-	Passed   []error        // what of the archive or the log could not be used
-	LogFrom  wal.LSN        // with which the log begins
-	OldFrom  wal.LSN        // with which it began in the damaged store
-	Lost     *LossError     // what was given up; nil when nothing was
-	Volumes  uint64
-	Digest   wal.PageHash // of all refs and states
-	Compared wal.LSN      // where the damaged store's catalogue said the same digest; 0 when it could not be asked
-	Role     manifest.Role
-	Began    wal.Position // the entry that begins a new timeline; zero when none does
-	Dropped  []Dropped
+	Base     wal.Position   // of the snapshot; zero when there is none: the log goes back to the first entry, or all is of Checkpoint
+	// Checkpoint is the damaged store's own, when the log could not lead there: what it
+	// has that is younger than Base was read from it. Zero else.
+	Checkpoint wal.Position
+	Archived   uint64     // entries applied that the archive had
+	Own        uint64     // entries applied from the damaged store's own log
+	Passed     []error    // what of the archive or the log could not be used
+	LogFrom    wal.LSN    // with which the log begins
+	OldFrom    wal.LSN    // with which it began in the damaged store
+	Lost       *LossError // what was given up; nil when nothing was
+	Volumes    uint64
+	Digest     wal.PageHash // of all refs and states
+	Compared   wal.LSN      // where the damaged store's catalogue said the same digest; 0 when it could not be asked
+	Role       manifest.Role
+	Began      wal.Position // the entry that begins a new timeline; zero when none does
+	Dropped    []Dropped
 }
 
 // Dropped is a consumer that could not be carried over.
@@ -108,6 +111,7 @@ type repairing struct {
 
 	replica Replica // nil in a dry run
 	at      wal.Position
+	begun   wal.Position         // behind which the log of the new store begins
 	known   wal.LSN              // up to which the archive once went
 	expect  map[wal.LSN]wal.Hash // that entries must have, as the damaged store says
 	got     Repaired
@@ -129,7 +133,7 @@ func (r *repairing) run() error {
 			return err
 		}
 	}
-	for _, step := range []func() error{r.assess, r.history, r.base, r.walk, r.judge, r.settle, r.carry, r.prove, r.replace} {
+	for _, step := range []func() error{r.assess, r.history, r.build, r.settle, r.carry, r.prove, r.replace} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -193,7 +197,7 @@ func (r *repairing) assess() (err error) {
 	return nil
 }
 
-// judge refuses when something is lost that nobody else has.
+// judge refuses when something is lost.
 func (r *repairing) judge() error {
 	durable := max(r.own.Durable, r.known)
 	if r.at.LSN >= durable && r.own.Trusted() || r.got.Role == manifest.Follower {
@@ -207,11 +211,10 @@ func (r *repairing) judge() error {
 			return err
 		}
 	}
-	if r.got.Lost = e; !r.o.AcceptLoss {
-		return e
-	}
-	return nil
+	return e
 }
+
+func timeOf(ns int64) time.Time { return time.Unix(0, ns) }
 
 // settle makes all that was applied durable, and ends the store's making.
 func (r *repairing) settle() error {

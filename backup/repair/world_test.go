@@ -32,6 +32,38 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// quick is a disk that does not wait for the device: nothing here outlives the machine.
+type quick struct{ vfs.FS }
+
+func (q quick) SyncDir(string) error { return nil }
+
+func (q quick) Create(name string) (vfs.File, error) {
+	f, err := q.FS.Create(name)
+	return lazy{f}, err
+}
+
+func (q quick) Open(name string) (vfs.File, error) {
+	f, err := q.FS.Open(name)
+	return lazy{f}, err
+}
+
+func (q quick) LockHolder(name string) (owner string, held bool, err error) {
+	return q.FS.(interface {
+		LockHolder(string) (string, bool, error)
+	}).LockHolder(name)
+}
+
+func (q quick) FileID(name string) (string, error) {
+	return q.FS.(interface{ FileID(string) (string, error) }).FileID(name)
+}
+
+type lazy struct{ vfs.File }
+
+func (lazy) Sync() error { return nil }
+
+// disk is where all stores of these tests lie.
+var disk vfs.FS = quick{vfs.OS()}
+
 // world is a store that lives, an archive of it, and what it held.
 type world struct {
 	t       testing.TB
@@ -59,7 +91,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 
 func (w *world) open() {
 	var err error
-	w.m, _, err = txn.Open(w.dir, txn.Options{Create: true, CheckpointEvery: -1, GenerationBytes: wal.MinGenerationBytes})
+	w.m, _, err = txn.Open(w.dir, txn.Options{FS: disk, Create: true, CheckpointEvery: -1, GenerationBytes: wal.MinGenerationBytes})
 	must(w.t, err)
 	w.note()
 }
@@ -67,7 +99,7 @@ func (w *world) open() {
 // note remembers what the store holds now.
 func (w *world) note() {
 	w.t.Helper()
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	v, err := recovery.View(disk, w.dir, 0)
 	must(w.t, err)
 	head := v.Snapshot().Head
 	_, w.states[head.LSN], err = v.Snapshot().Digest()
@@ -126,7 +158,7 @@ func (w *world) ship() {
 	a, err := ship.Open(ctx, w.archive, ship.History{head}, ship.Options{MaxBytes: 20 << 10})
 	must(w.t, err)
 	last := a.Position().LSN
-	tail, err := recovery.OpenTail(vfs.OS(), w.dir, last+1)
+	tail, err := recovery.OpenTail(disk, w.dir, last+1)
 	must(w.t, err)
 	defer tail.Close()
 	must(w.t, a.Run(ctx, ship.Func(func(context.Context) (ship.Entry, error) {
@@ -190,7 +222,7 @@ func (w *world) last() (last wal.LSN) {
 
 // position is that of the last entry of a store.
 func (w *world) position(dir string) wal.Position {
-	v, err := recovery.View(vfs.OS(), dir, 0)
+	v, err := recovery.View(disk, dir, 0)
 	must(w.t, err)
 	defer v.Close()
 	return v.Snapshot().Head.Position
@@ -205,7 +237,7 @@ func (w *world) copy() string {
 }
 
 func (w *world) repair(dir string, o repair.Options) (*repair.Repaired, error) {
-	return txn.Repair(ctx, w.archive, dir, o, txn.Options{})
+	return txn.Repair(ctx, w.archive, dir, o, txn.Options{FS: disk})
 }
 
 // fingerprint is everything in a directory: names, kinds and bytes.
@@ -250,13 +282,13 @@ func (w *world) holds(dir string, got *repair.Repaired) {
 	if got.Digest != w.states[at] || got.Position.Hash != w.hashes[at] {
 		w.t.Fatalf("%+v is not %v at LSN %d", got, w.states[at], at)
 	}
-	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
+	rep, err := recovery.Verify(ctx, disk, dir, recovery.VerifyOptions{})
 	must(w.t, err)
 	if !rep.Clean {
 		w.t.Fatal(rep.Problems)
 	}
 	w.log(dir, got)
-	m, opened, err := txn.Open(dir, txn.Options{})
+	m, opened, err := txn.Open(dir, txn.Options{FS: disk})
 	must(w.t, err)
 	defer func() { must(w.t, m.Close()) }()
 	if opened.Copied || opened.Role == txn.RoleWriter && opened.Began != "" {
@@ -271,10 +303,10 @@ func (w *world) holds(dir string, got *repair.Repaired) {
 // log compares the entries of the repaired store's log with those that there were.
 func (w *world) log(dir string, got *repair.Repaired) {
 	w.t.Helper()
-	found, err := recovery.Examine(vfs.OS(), dir)
+	found, err := recovery.Examine(disk, dir)
 	must(w.t, err)
 	n := 0
-	for rec, err := range wal.Records(vfs.OS(), filepath.Join(dir, "wal"), found.Facts.Generations, got.LogFrom, got.Position.LSN) {
+	for rec, err := range wal.Records(disk, filepath.Join(dir, "wal"), found.Facts.Generations, got.LogFrom, got.Position.LSN) {
 		must(w.t, err)
 		if rec.Hash != w.hashes[rec.LSN] {
 			w.t.Fatalf("entry %d is another", rec.LSN)

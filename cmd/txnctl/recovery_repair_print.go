@@ -80,6 +80,7 @@ type repairedOutput struct {
 	Digest   string          `json:"digest" doc:"of all volumes, tags and states; empty after a dry run"`
 	Compared uint64          `json:"compared" doc:"LSN at which the damaged store's own catalogue said the same digest; 0 when it could not be asked"`
 	Snapshot uint64          `json:"snapshot" doc:"LSN of the one that was loaded; 0 when the log alone was enough"`
+	From     uint64          `json:"checkpoint" doc:"LSN of the damaged store's own checkpoint, of which what is younger than the snapshot was read; 0 when entries led there"`
 	Archived uint64          `json:"archived" doc:"entries applied from the archive"`
 	Own      uint64          `json:"own" doc:"entries applied from the damaged store's own log"`
 	LogFrom  uint64          `json:"log_from" doc:"LSN with which the log begins"`
@@ -145,7 +146,7 @@ func repairedOf(url string, dry bool, g *repair.Repaired) *repairedOutput {
 	o := &repairedOutput{
 		URL: url, DryRun: dry, Finished: g.Finished, Damaged: g.Damaged, LSN: uint64(g.Position.LSN), Timeline: g.Position.Timeline.String(),
 		Hash: g.Position.Hash.String(), Time: jsonTime(g.Time.UnixNano()), Volumes: g.Volumes, Compared: uint64(g.Compared),
-		Snapshot: uint64(g.Base.LSN), Archived: g.Archived, Own: g.Own, LogFrom: uint64(g.LogFrom), OldFrom: uint64(g.OldFrom),
+		Snapshot: uint64(g.Base.LSN), From: uint64(g.Checkpoint.LSN), Archived: g.Archived, Own: g.Own, LogFrom: uint64(g.LogFrom), OldFrom: uint64(g.OldFrom),
 		Role: g.Role.String(), Dropped: []droppedOutput{}, Passed: append([]string{}, reasons(g.Passed)...),
 	}
 	if !dry {
@@ -169,7 +170,7 @@ func (o *repairOutput) text(w io.Writer, name, bad style) {
 		r.text(w, name, o)
 	}
 	if o.Gone != nil {
-		o.Gone.text(w, name, bad, o.Repaired != nil)
+		o.Gone.text(w, name, bad, o)
 	}
 }
 
@@ -302,6 +303,9 @@ func (r *repairedOutput) madeOf() string {
 	if r.Snapshot != 0 {
 		begin = fmt.Sprintf("the snapshot at LSN %d, ", r.Snapshot)
 	}
+	if r.From != 0 {
+		begin += fmt.Sprintf("what is younger of the store's own checkpoint at LSN %d, ", r.From)
+	}
 	return fmt.Sprintf("%s%s of the archive, %s of the store's own log", begin, count(r.Archived, "entry"), count(r.Own, "entry"))
 }
 
@@ -310,7 +314,7 @@ func (r *repairedOutput) log() string {
 	case r.Finished:
 		return ""
 	case r.OldFrom != 0 && r.LogFrom > r.OldFrom:
-		return fmt.Sprintf("from LSN %d on; that of the damaged store began with %d, the archive has no older snapshot", r.LogFrom, r.OldFrom)
+		return fmt.Sprintf("from LSN %d on; that of the damaged store began with %d, nothing leads there any more", r.LogFrom, r.OldFrom)
 	}
 	return fmt.Sprintf("from LSN %d on", r.LogFrom)
 }
@@ -325,10 +329,15 @@ func (r *repairedOutput) goesOn() string {
 	return "on the same timeline"
 }
 
-func (g *goneOutput) text(w io.Writer, name, bad style, accepted bool) {
+func (g *goneOutput) text(w io.Writer, name, bad style, o *repairOutput) {
+	accepted := o.Repaired != nil
 	verdict, next := bad.paint("cannot be repaired without loss")+"; nothing was changed", "an archive that has more, or --accept-loss"
+	asItIs := o.lost() + "; it does not open"
+	if o.Opens {
+		asItIs = o.lost() + "; it opens"
+	}
 	if accepted {
-		verdict, next = "", ""
+		verdict, next, asItIs = "", "", ""
 	}
 	what := ""
 	if g.First != 0 {
@@ -339,6 +348,7 @@ func (g *goneOutput) text(w io.Writer, name, bad style, accepted bool) {
 		fact{"lost for good", what},
 		fact{"not known", g.Unread},
 		fact{"can be had", fmt.Sprintf("LSN %d, %s", g.At, g.Time)},
+		fact{"as it is", asItIs},
 		fact{"next", next},
 	)
 	for _, e := range g.Entries {

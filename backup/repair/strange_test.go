@@ -1,0 +1,66 @@
+package repair_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/quire-db/quire/backup/repair"
+)
+
+// What is no file lies in the place of one, or an older file was put back. Nothing hangs,
+// nothing is followed, and the store is repaired, or says that it cannot know how far it
+// had come.
+func TestRepairStrangeFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 31)
+	w.live(6)
+	w.ship()
+	w.snapshot()
+	must(t, w.m.Checkpoint(ctx))
+	must(t, w.m.Close())
+	older, err := os.ReadFile(filepath.Join(w.dir, "MANIFEST"))
+	must(t, err)
+	w.open()
+	w.live(4)
+	w.ship()
+	must(t, w.m.Close())
+	wals, err := filepath.Glob(filepath.Join(w.dir, "wal", "*"))
+	must(t, err)
+	log, err := filepath.Rel(w.dir, wals[len(wals)-1])
+	must(t, err)
+	fifo := func(name string) error { return syscall.Mkfifo(name, 0o600) }
+	link := func(name string) error { return os.Symlink("/etc/passwd", name) }
+	directory := func(name string) error { return os.Mkdir(name, 0o700) }
+	old := func(name string) error { return os.WriteFile(name, older, 0o600) }
+	for _, c := range []struct {
+		name string
+		make func(string) error
+	}{
+		{"MANIFEST", fifo}, {"MANIFEST", old}, {filepath.Join(log, "00000000000000000001"), fifo}, {log, link}, {"wal", directory},
+		{filepath.Join("heap", "00000001"), link}, {filepath.Join("heap", "00000001"), directory}, {"heap", fifo}, {"LOCK", fifo}, {"quarantine", link},
+	} {
+		dir := w.copy()
+		name := filepath.Join(dir, c.name)
+		must(t, os.RemoveAll(name))
+		must(t, c.make(name))
+		was := fingerprint(t, dir)
+		got, err := w.repair(dir, repair.Options{})
+		var lost *repair.LossError
+		if errors.As(err, &lost) && c.name == "MANIFEST" {
+			if lost.Unread == nil || lost.At.LSN != w.last() || fingerprint(t, dir) != was {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			got, err = w.repair(dir, repair.Options{AcceptLoss: true})
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if got.Position.LSN != w.last() || fingerprint(t, got.Damaged) != was {
+			t.Fatalf("%s: %+v", c.name, got)
+		}
+		w.holds(dir, got)
+	}
+}
