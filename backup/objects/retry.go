@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -38,19 +39,11 @@ type RetryOptions struct {
 //
 // Memory: 16 bytes and a map's share for each key that a List yields.
 func Retrying(s Store, o RetryOptions) (Store, error) {
-	if o.First < 0 || o.Most < 0 || o.Call < 0 || o.Tries < 0 {
-		return nil, fmt.Errorf("objects: waits of %v to %v, calls of %v, %d tries: none may be negative", o.First, o.Most, o.Call, o.Tries)
-	}
-	for _, d := range []struct {
-		v        *time.Duration
-		standard time.Duration
-	}{{&o.First, 100 * time.Millisecond}, {&o.Most, 30 * time.Second}, {&o.Call, 2 * time.Minute}} {
-		if *d.v == 0 {
-			*d.v = d.standard
-		}
-	}
-	if o.Most < o.First {
-		return nil, fmt.Errorf("objects: waits of %v to %v: the first is the longer one", o.First, o.Most)
+	o.First = cmp.Or(o.First, 100*time.Millisecond)
+	o.Most = cmp.Or(o.Most, 30*time.Second)
+	o.Call = cmp.Or(o.Call, 2*time.Minute)
+	if o.First < 0 || o.Most < o.First || o.Call < 0 || o.Tries < 0 {
+		return nil, fmt.Errorf("objects: waits of %v to %v, calls of %v, %d tries: none may be negative, and Most is at least First", o.First, o.Most, o.Call, o.Tries)
 	}
 	if o.Sleep == nil {
 		o.Sleep = sleep
@@ -111,12 +104,8 @@ func (r *retrying) wait(ctx context.Context, n int, err error) error {
 // pause is how long to wait behind try n, from 1.
 func (o RetryOptions) pause(n int) time.Duration {
 	d := o.First
-	for range n - 1 {
-		if d >= o.Most/2 {
-			d = o.Most
-			break
-		}
-		d *= 2
+	for range min(n-1, 62) {
+		d += min(d, o.Most-d)
 	}
 	return d - rand.N(d/2+1)
 }

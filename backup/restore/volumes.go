@@ -63,6 +63,9 @@ func (w *wanted) begin(s *pagestore.Snapshot) error {
 
 // entry notes what an entry does to them.
 func (w *wanted) entry(e *wal.Entry) {
+	if len(w.names) == 0 {
+		return
+	}
 	for i := range e.Sections {
 		s := &e.Sections[i]
 		if s.Ref.Name != "" {

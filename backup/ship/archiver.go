@@ -51,7 +51,7 @@ func Open(ctx context.Context, store objects.Store, history History, o Options) 
 	a := &Archiver{o: o, history: history}
 	a.gauge.now = o.Now
 	a.gauge.s.URL = store.String()
-	o.Retry.Failed = a.gauge.retried(o.Retry.Failed)
+	o.Retry.Failed = a.gauge.retried
 	if a.place, err = newPlace(store, o.Retry); err != nil {
 		return nil, err
 	}

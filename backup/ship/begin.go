@@ -167,7 +167,7 @@ func (p place) tryHead(ctx context.Context, s archive.Start) (wal.Position, erro
 		if k.First == 0 || k.Kind == archive.KindPack && k.Last <= at.LSN {
 			continue
 		}
-		h, err := p.header(ctx, k)
+		h, err := archive.ReadHeader(ctx, p, k)
 		if err != nil {
 			return at, err
 		}

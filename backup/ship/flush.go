@@ -88,7 +88,7 @@ func (a *Archiver) isPacked(ctx context.Context, pos wal.Position) (bool, error)
 	}
 	l.appends = nil
 	for _, key := range l.with(pos.LSN) { // its header may say, without a key
-		h, err := a.place.header(ctx, key)
+		h, err := archive.ReadHeader(ctx, a.place, key)
 		if err == nil && h.Position() == pos {
 			return true, nil
 		}
@@ -129,7 +129,7 @@ func (a *Archiver) mark(ctx context.Context) error {
 // lookAhead finds out whether somebody else has put the entries from first on.
 func (a *Archiver) lookAhead(ctx context.Context, first wal.LSN) error {
 	key := archive.Key{Kind: archive.KindAppend, Log: a.log, First: first}
-	h, err := a.place.header(ctx, key)
+	h, err := archive.ReadHeader(ctx, a.place, key)
 	if err == nil {
 		a.await = &awaited{pos: h.Position(), key: key}
 	}
@@ -141,7 +141,7 @@ func (a *Archiver) lookAhead(ctx context.Context, first wal.LSN) error {
 
 // adopt compares the batch with the object that is in its place.
 func (a *Archiver) adopt(ctx context.Context, key archive.Key) error {
-	theirs, err := a.place.header(ctx, key)
+	theirs, err := archive.ReadHeader(ctx, a.place, key)
 	if errors.Is(err, objects.ErrNotFound) {
 		return nil // it was deleted since: put again, below a floor then
 	}

@@ -34,7 +34,7 @@ type Options struct {
 	// MarkEvery is the number of appends behind which there is a mark: 64 when
 	// zero.
 	MarkEvery int
-	// Retry says how calls of the store are repeated. Failed is told beside Status.
+	// Retry says how calls of the store are repeated. Failed is the archiver's own: Status.
 	Retry Retry
 	// History, if it is not nil, is asked where the store that is archived stands, so
 	// that one that was rolled back is found out.

@@ -175,7 +175,7 @@ func (p *packer) isPacked(k archive.Key) (deleted bool, err error) {
 		if k.First < s.first || k.First > s.last || k.Kind == archive.KindPack && (s == span{k.First, k.Last} || k.Last > s.last) {
 			continue
 		}
-		h, err := p.place.header(p.ctx, k)
+		h, err := archive.ReadHeader(p.ctx, p.place, k)
 		if err != nil {
 			return false, err
 		}

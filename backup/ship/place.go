@@ -44,11 +44,6 @@ func (p place) small(ctx context.Context, key archive.Key, limit int64) (b []byt
 	return b, err
 }
 
-// header reads what a sealed object says of itself.
-func (p place) header(ctx context.Context, key archive.Key) (archive.Header, error) {
-	return archive.ReadHeader(ctx, p, key)
-}
-
 // each yields the keys below a prefix. Those that are none of an archive are
 // told to foreign, or left out when that is nil.
 func (p place) each(ctx context.Context, prefix string, key func(k archive.Key, size int64), foreign func(key string, err error)) error {

@@ -61,15 +61,9 @@ func (g *gauge) failed(err error) {
 	g.change(func(s *Status) { s.LastError, s.LastErrorAt, s.Failing = err.Error(), g.now(), true })
 }
 
-// retried notes that a call is tried again, and tells next if there is one.
-func (g *gauge) retried(next func(error)) func(error) {
-	return func(err error) {
-		g.failed(err)
-		g.change(func(s *Status) { s.Retries++ })
-		if next != nil {
-			next(err)
-		}
-	}
+func (g *gauge) retried(err error) {
+	g.failed(err)
+	g.change(func(s *Status) { s.Retries++ })
 }
 
 func (g *gauge) put(bytes int) {
