@@ -30,7 +30,7 @@ import (
 //	   128   16 UUID: of the blob, or of the attempt at a snapshot; else zero
 //	   144    4 number of a part; else zero
 //	   148    4 how many blobs the entries lie in
-//	   152    8 items: entries, pages, or whatever else it counts
+//	   152    8 items: entries; of a manifest the number of its parts; else 1
 //	   160    8 plain length
 //	   168    8 stored length
 //	   176   16 xxh3-128 of the blobs' UUIDs and the stored bytes, low half first

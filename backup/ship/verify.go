@@ -60,8 +60,8 @@ type verified struct {
 	mark     wal.LSN
 	objects  []archive.Header // that are whole
 
-	manifests map[wal.LSN]uuid.UUID // whose attempts they name; zero for those that are not whole
-	parts     []archive.Key         // of snapshots, that are whole
+	manifests map[wal.LSN]archive.Header // of snapshots; zero for those that are not whole
+	parts     map[archive.Key]bool       // of snapshots; true for those that are whole
 }
 
 func (v *verifier) add(key archive.Key, kind ProblemKind, err error) {
@@ -115,7 +115,7 @@ func (v *verifier) take(k archive.Key, _ int64) {
 	}
 	l := v.logs[k.Log]
 	if l == nil {
-		l = &verified{timeline: k.Log, manifests: map[wal.LSN]uuid.UUID{}}
+		l = &verified{timeline: k.Log, manifests: map[wal.LSN]archive.Header{}, parts: map[archive.Key]bool{}}
 		v.logs[k.Log] = l
 	}
 	l.keys = append(l.keys, k)
@@ -150,7 +150,7 @@ func (v *verifier) log(l *verified) {
 	v.stale(l)
 	v.chain(l)
 	v.floors(l)
-	v.unnamed(l)
+	v.snapshots(l)
 }
 
 func startKey(log wal.TimelineID) archive.Key { return archive.Key{Kind: archive.KindStart, Log: log} }
@@ -186,19 +186,27 @@ func (v *verifier) snapshot(l *verified, k archive.Key) {
 	if err != nil {
 		v.fail(k, err)
 	}
-	switch {
-	case k.Kind == archive.KindManifest:
-		l.manifests[k.First] = h.ID
-	case err == nil:
-		l.parts = append(l.parts, k)
+	if k.Kind == archive.KindManifest {
+		l.manifests[k.First] = h
+	} else {
+		l.parts[k] = err == nil
 	}
 }
 
-// unnamed reports the parts that no manifest can name: of a snapshot that did not come to
-// its end, or lost its manifest. Nobody can tell which.
-func (v *verifier) unnamed(l *verified) {
-	for _, k := range l.parts {
-		if id, ok := l.manifests[k.First]; !ok || id != uuid.Nil && id != k.ID {
+// snapshots compares the parts that are there with those that manifests name: their
+// number is in the clear.
+func (v *verifier) snapshots(l *verified) {
+	for _, h := range l.manifests {
+		k := archive.Key{Kind: archive.KindPart, Log: l.timeline, First: h.First, ID: h.ID}
+		for ; uint64(k.Number) < h.Items && k.Check() == nil; k.Number++ {
+			if _, there := l.parts[k]; !there {
+				v.add(k, Missing, errors.New("ship: the snapshot's manifest names it"))
+			}
+		}
+	}
+	for k, sound := range l.parts {
+		h, there := l.manifests[k.First]
+		if named := there && (h.ID == uuid.Nil || h.ID == k.ID); sound && !named {
 			v.add(k, Leftover, errors.New("ship: no manifest names it: the snapshot was not completed, or lost its manifest"))
 		}
 	}

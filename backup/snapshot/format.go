@@ -12,8 +12,8 @@ import (
 )
 
 // The plain bytes of a snapshot's manifest. Integers are little-endian. What the
-// snapshot is of, and which attempt put its parts, the header of the sealed object
-// says.
+// snapshot is of, which attempt put its parts, and how many, the header of the sealed
+// object says, which needs no key.
 //
 //	offset size field
 //	     0    4 magic "QSNM"

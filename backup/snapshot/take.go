@@ -136,7 +136,7 @@ func (m *Manifest) based(ctx context.Context, store objects.Store) error {
 
 // put makes the snapshot be there. objects.ErrUnknown: it may be.
 func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) error {
-	sealed, _, err := archive.Seal(m.header(m.Key(), 1), nil, m.encode(), o.Seal)
+	sealed, _, err := archive.Seal(m.header(m.Key(), uint64(len(m.Parts))), nil, m.encode(), o.Seal)
 	if err != nil {
 		return err
 	}
