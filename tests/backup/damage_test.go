@@ -77,7 +77,7 @@ func damages(f files) (all []damage) {
 			add(fmt.Sprint("truncate to ", n), files{key: bytes.Clone(b[:n])})
 		}
 		add("lengthen", files{key: append(bytes.Clone(b), 0)})
-		for at := 0; at < len(b); at += 1 + len(b)/5 {
+		for at := 0; at < len(b); at += 1 + len(b)/4 {
 			flipped := bytes.Clone(b)
 			flipped[at] ^= 1 << (at % 8)
 			add(fmt.Sprint("flip at ", at), files{key: flipped})

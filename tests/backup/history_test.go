@@ -198,7 +198,7 @@ func TestHistory(t *testing.T) {
 	w.close()
 	t.Logf("%d commits in %v: %s", commits(), time.Since(began).Round(time.Millisecond), w.kinds())
 	t.Run("EveryLSN", func(t *testing.T) { w.everyLSN(t, 1) })
-	t.Run("EveryTime", func(t *testing.T) { w.everyTime(t, 1+heavy()/800) })
+	t.Run("EveryTime", func(t *testing.T) { w.everyTime(t, 3) })
 	t.Run("DatesOfFiles", w.datesOfFiles)
 }
 
@@ -293,7 +293,7 @@ func (w *world) datesOfFiles(t *testing.T) {
 		}))
 		store, err := objects.OpenDir(dir, objects.DirOptions{})
 		must(t, err)
-		for i := 3; i < len(all); i += max(len(all)/12, 1) {
+		for i := 3; i < len(all); i += max(len(all)/6, 1) {
 			n += 2
 			p := all[i]
 			for _, to := range []restore.Target{p.target(), p.between(r)} {

@@ -239,12 +239,21 @@ func testKilled(t *testing.T, k keys) {
 		if len(w.lines) == 1 {
 			w.ship()
 			w.lose(2)
+			must(t, os.CopyFS(w.before("archive"), os.DirFS(w.archive()))) // it has the second timeline to begin
 		}
 	}
 	w.close()
 	for command := range commands {
 		t.Run(command, func(t *testing.T) { w.killed(t, command) })
 	}
+}
+
+// before is the archive that a command begins with.
+func (w *world) before(command string) string {
+	if command == "archive" {
+		return filepath.Join(w.dir, "archive-of-one-timeline")
+	}
+	return w.archive()
 }
 
 // killed kills one command at every call, each time on a copy of the archive.
@@ -268,7 +277,7 @@ func (w *world) killed(t *testing.T, command string) {
 
 // calls is how many a command makes.
 func (w *world) calls(t *testing.T, command string) (n int) {
-	j, done := w.on(t, w.job(command))
+	j, done := w.on(t, w.job(command), w.before(command))
 	defer done()
 	j.At, j.Calls = -1, true
 	out, err := j.process(t).Output()
@@ -281,24 +290,24 @@ func (w *world) calls(t *testing.T, command string) (n int) {
 	return n
 }
 
-// on makes a job that of a copy of the archive.
-func (w *world) on(t *testing.T, j job) (job, func()) {
+// on makes a job that of a copy of an archive.
+func (w *world) on(t *testing.T, j job, from string) (job, func()) {
 	dir, err := os.MkdirTemp(w.dir, "killed-")
 	must(t, err)
 	j.Archive, j.Restored = filepath.Join(dir, "archive"), filepath.Join(dir, "restored")
-	must(t, os.CopyFS(j.Archive, os.DirFS(w.archive())))
+	must(t, os.CopyFS(j.Archive, os.DirFS(from)))
 	return j, func() { _ = os.RemoveAll(dir) }
 }
 
 func (w *world) killedAt(t *testing.T, j job) error {
-	j, done := w.on(t, j)
+	j, done := w.on(t, j, w.before(j.Command))
 	defer done()
-	last := w.shipped(w.archive())
+	last := w.shipped(j.Archive)
 	if err := j.process(t).Run(); !killed(err) {
 		return fmt.Errorf("the process ended by %v", err)
 	}
 	if j.Command != "restore" {
-		if err := w.whole(j, point{w.line(), last}); err != nil {
+		if err := w.whole(j, last); err != nil {
 			return fmt.Errorf("behind the kill: %w", err)
 		}
 	}
@@ -306,21 +315,28 @@ func (w *world) killedAt(t *testing.T, j job) error {
 	if out, err := j.process(t).CombinedOutput(); err != nil {
 		return fmt.Errorf("the next run: %w: %s", err, out)
 	}
+	if j.Command == "archive" {
+		last = point{w.line(), w.line().last()}
+	}
 	return w.finished(j, last)
 }
 
-// shipped is up to where an archive has the last line.
-func (w *world) shipped(dir string) (last wal.LSN) {
+// shipped is the newest point that an archive has.
+func (w *world) shipped(dir string) (newest point) {
 	for key, b := range filesOf(w.t, dir) {
 		k, err := archive.ParseKey(key)
-		if err != nil || k.Log != w.line().id || k.Kind != archive.KindAppend && k.Kind != archive.KindPack {
+		if err != nil || k.Kind != archive.KindAppend && k.Kind != archive.KindPack {
 			continue
 		}
 		h, err := archive.DecodeHeader(k, int64(len(b)), b)
 		must(w.t, err)
-		last = max(last, h.Last)
+		for i, l := range w.lines {
+			if l.id == k.Log && (l == newest.l && h.Last > newest.lsn || i > slices.Index(w.lines, newest.l)) {
+				newest = point{l, h.Last}
+			}
+		}
 	}
-	return last
+	return newest
 }
 
 // whole makes sure that an archive is sound but for leftovers, and that what was in it can
@@ -372,14 +388,12 @@ func (w *world) sound(d objects.Store) error {
 }
 
 // finished makes sure that the work of a command is done.
-func (w *world) finished(j job, last wal.LSN) error {
+func (w *world) finished(j job, last point) error {
 	d, err := objects.OpenDir(j.Archive, objects.DirOptions{})
 	if err != nil {
 		return err
 	}
 	switch j.Command {
-	case "archive":
-		last = w.line().last()
 	case "full", "increment":
 		m, err := snapshot.Read(ctx, d, w.line().moment(w.line().last()).at, w.keys.ids)
 		if err != nil || m.Whole() != (j.Command == "full") {
@@ -393,13 +407,13 @@ func (w *world) finished(j job, last wal.LSN) error {
 		}
 	case "restore":
 		sums, err := sumsOf(j.Restored)
-		if want := w.line().moment(last).state.sums(); err != nil || !maps.Equal(sums, want) {
+		if want := last.moment().state.sums(); err != nil || !maps.Equal(sums, want) {
 			return fmt.Errorf("what was restored has the sums %v, want %v: %w", sums, want, err)
 		}
 		if left, _ := filepath.Glob(j.Restored + ".*"); len(left) > 0 {
 			return fmt.Errorf("%v is left", left)
 		}
-		if !maps.EqualFunc(unpinned(filesOf(w.t, j.Archive)), unpinned(filesOf(w.t, w.archive())), bytes.Equal) {
+		if !maps.EqualFunc(unpinned(filesOf(w.t, j.Archive)), unpinned(filesOf(w.t, w.before(j.Command))), bytes.Equal) {
 			return errors.New("a restore has changed the archive")
 		}
 		return nil
@@ -409,7 +423,7 @@ func (w *world) finished(j job, last wal.LSN) error {
 			return err
 		}
 	}
-	return w.whole(j, point{w.lines[0], 5}, point{w.lines[0], w.lines[0].last()}, point{w.line(), last})
+	return w.whole(j, point{w.lines[0], 5}, point{w.lines[0], w.lines[0].last()}, last)
 }
 
 // isYoung reports whether an append may be left unpacked: it has no pack behind it, and
@@ -439,7 +453,7 @@ func TestArchiversAtOnce(t *testing.T) {
 		rounds = 12
 	}
 	for round := range rounds {
-		j, done := w.on(t, w.job("archive"))
+		j, done := w.on(t, w.job("archive"), w.archive())
 		var all sync.WaitGroup
 		for i := range 3 {
 			all.Go(func() {

@@ -239,6 +239,9 @@ func (w *world) snapshot() {
 		}
 	}
 	m, err := w.m.Backup(ctx, w.store, snapshot.Options{Base: base, PartBytes: w.partBytes, Seal: w.keys.seal})
+	if errors.Is(err, snapshot.ErrTaken) {
+		return // nothing was committed since the last one
+	}
 	must(w.t, err)
 	w.snaps = append(w.snaps, m.Position)
 }
