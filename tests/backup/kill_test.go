@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/restore"
+	"github.com/quire-db/quire/backup/retain"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
@@ -43,6 +45,7 @@ type job struct {
 	At       int
 	How      objectstest.How // 0: it lives
 	Calls    bool            // it says how many calls it made
+	Later    bool            // the pins of the killed have ended
 	Key      string          // an identity, when the archive is encrypted
 }
 
@@ -60,6 +63,7 @@ var commands = map[string]func(j *job, k keys, store objects.Store) error{
 	"full":      (*job).snapshots,
 	"increment": (*job).snapshots,
 	"pack":      (*job).packs,
+	"prune":     (*job).prunes,
 	"restore":   (*job).restores,
 }
 
@@ -164,6 +168,20 @@ func (j *job) packs(k keys, store objects.Store) error {
 	return nil
 }
 
+// prunes all but the newest snapshot of each line, and what is behind it.
+func (j *job) prunes(k keys, store objects.Store) error {
+	_, err := retain.Run(ctx, store, retain.Policy{Last: 1}, j.pruning(k))
+	return err
+}
+
+func (j *job) pruning(k keys) (o retain.Options) {
+	o.Identities, o.Retry = k.ids, impatient
+	if j.Later {
+		o.Pin.Now = func() time.Time { return time.Now().Add(time.Hour) }
+	}
+	return o
+}
+
 // restores to the newest state. That it is there already is no failure.
 func (j *job) restores(k keys, store objects.Store) error {
 	o := k.restoring()
@@ -243,6 +261,14 @@ func testKilled(t *testing.T, k keys) {
 		}
 	}
 	w.close()
+	must(t, os.CopyFS(w.before("prune"), os.DirFS(w.archive())))
+	for _, command := range []string{"archive", "full"} {
+		j := w.job(command)
+		j.Archive, j.At = w.before("prune"), -1
+		if out, err := j.process(t).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", command, err, out)
+		}
+	}
 	for command := range commands {
 		t.Run(command, func(t *testing.T) { w.killed(t, command) })
 	}
@@ -250,8 +276,11 @@ func testKilled(t *testing.T, k keys) {
 
 // before is the archive that a command begins with.
 func (w *world) before(command string) string {
-	if command == "archive" {
+	switch command {
+	case "archive":
 		return filepath.Join(w.dir, "archive-of-one-timeline")
+	case "prune":
+		return filepath.Join(w.dir, "archive-to-prune")
 	}
 	return w.archive()
 }
@@ -311,7 +340,7 @@ func (w *world) killedAt(t *testing.T, j job) error {
 			return fmt.Errorf("behind the kill: %w", err)
 		}
 	}
-	j.How = 0
+	j.How, j.Later = 0, true
 	if out, err := j.process(t).CombinedOutput(); err != nil {
 		return fmt.Errorf("the next run: %w: %s", err, out)
 	}
@@ -405,6 +434,12 @@ func (w *world) finished(j job, last point) error {
 				return fmt.Errorf("%s is not packed", key)
 			}
 		}
+	case "prune":
+		planned, err := retain.Plan(ctx, d, retain.Policy{Last: 1}, j.pruning(w.keys))
+		if err != nil || planned.Gone.Objects > 0 {
+			return fmt.Errorf("it is not pruned: %+v: %w", planned, err)
+		}
+		return w.whole(j, last)
 	case "restore":
 		sums, err := sumsOf(j.Restored)
 		if want := last.moment().state.sums(); err != nil || !maps.Equal(sums, want) {
