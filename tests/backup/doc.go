@@ -33,7 +33,7 @@
 //	any single file spoilt: verify finds     TestEverySingleFile: deleted, cut, lengthened,
 //	it, no restore is wrong, what does not   flipped, exchanged with another, put elsewhere;
 //	need it works                            verify is the command itself
-//	killed at every call: the next finishes  TestKilledAtEveryCall: archive, snapshots, pack,
+//	killed at every call: the next finishes  TestKilledAtEveryCall: archive, snapshots, pack, prune,
 //	                                         restore, each a process that dies by SIGKILL
 //	two archivers never fork an archive      TestArchiversAtOnce: processes, some killed
 //
