@@ -126,8 +126,11 @@ func (r *restoring) snapshots() (list []archive.Header, err error) {
 			}
 		}
 		l, err := r.logs.Log(r.ctx, timeline)
-		if errors.Is(err, objects.ErrNotFound) && upTo.LSN != 0 {
-			return list, nil // the archive begins later
+		if upTo.LSN != 0 && unusable(err) { // the archive begins later, or what is before is damaged
+			if !errors.Is(err, objects.ErrNotFound) {
+				r.pass(err)
+			}
+			return list, nil
 		}
 		if errors.Is(err, objects.ErrNotFound) {
 			return nil, &RefusedError{Target: r.target, Why: fmt.Errorf("the archive has no log of timeline %s: %w", timeline, ship.ErrGap)}
