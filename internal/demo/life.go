@@ -75,7 +75,10 @@ func (d *demo) live(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	l.m, _, err = txn.Open(filepath.Join(d.c.Dir, storeDir), txn.Options{Now: l.clock.now, CheckpointBytes: keepLog, CheckpointEvery: -1})
+	l.m, _, err = txn.Open(filepath.Join(d.c.Dir, storeDir), txn.Options{
+		Now: l.clock.now, TxTimeout: fast * 5 * time.Minute, HoldTTL: fast * time.Hour, // the usual ones
+		CheckpointBytes: keepLog, CheckpointEvery: -1,
+	})
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@
 // written, truncated, renamed, deleted, forked, tagged and reset, pages discarded, some by
 // numbered requests of actors, some so much at once that their images become blobs.
 // Meanwhile its log is shipped, packed, and snapshots are taken, each fourth a whole
-// one. Part of the way the store is lost: another one is restored from the archive,
+// one. Twice on the way the store is lost: another one is restored from the archive,
 // some commits short of the end, and goes on in a timeline of its own.
 //
 // The model (model_test.go) is maps of pages. It computes each state's sum from its
@@ -32,7 +32,8 @@
 //	dates of files mean nothing              TestHistory/DatesOfFiles
 //	any single file spoilt: verify finds     TestEverySingleFile: deleted, cut, lengthened,
 //	it, no restore is wrong, what does not   flipped, exchanged with another, put elsewhere;
-//	need it works                            verify is the command itself
+//	need it works                            verify is the command itself, with the key and
+//	                                         without, and what it promises can be restored
 //	killed at every call: the next finishes  TestKilledAtEveryCall: archive, snapshots, pack, prune,
 //	                                         restore, each a process that dies by SIGKILL
 //	two archivers never fork an archive      TestArchiversAtOnce: processes, some killed
