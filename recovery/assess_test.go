@@ -49,7 +49,7 @@ func TestAssessNamesWhatCannotBeRead(t *testing.T) {
 			t.Fatalf("of a sound store: %+v", last)
 		}
 		met := map[recovery.Extent]int{}
-		for _, f := range sample(regions(t, dir), 25, rand.New(rand.NewPCG(3, 4))) {
+		for _, f := range sample(regions(t, dir), 10, rand.New(rand.NewPCG(3, 4))) {
 			f.apply(t, dir)
 			l, err := recovery.Assess(context.Background(), vfs.OS(), dir, recovery.VerifyOptions{})
 			if errors.Is(err, wal.ErrVersion) { // it says that a newer program wrote it

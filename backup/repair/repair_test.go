@@ -10,9 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/repair"
+	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -73,8 +76,8 @@ func TestRepairEveryDamage(t *testing.T) {
 				continue
 			}
 			var lost *repair.LossError
-			manifest := file == "MANIFEST"
-			if errors.As(err, &lost) && manifest {
+			lostManifest := file == "MANIFEST"
+			if errors.As(err, &lost) && lostManifest {
 				if lost.At.LSN != w.last() || lost.Unread == nil || len(lost.Lost) != 0 || fingerprint(t, dir) != was || len(beside(t, dir)) != 0 {
 					t.Fatalf("%s %s: %+v", file, name, lost)
 				}
@@ -83,14 +86,17 @@ func TestRepairEveryDamage(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s %s: %v", file, name, err)
 			}
-			if got.Position.LSN != w.last() || (got.Began.LSN != 0) != manifest || fingerprint(t, got.Damaged) != was || len(beside(t, dir)) != 1 {
+			if got.Position.LSN != w.last() || (got.Began.LSN != 0) != lostManifest || fingerprint(t, got.Damaged) != was || len(beside(t, dir)) != 1 {
 				t.Fatalf("%s %s: %+v, beside it %v", file, name, got, beside(t, dir))
 			}
-			if !manifest && (len(got.Dropped) != 0 || got.LogFrom > got.OldFrom || got.LogFrom > consumer.LSN+1) {
+			if !lostManifest && (len(got.Dropped) != 0 || got.LogFrom > got.OldFrom || got.LogFrom > consumer.LSN+1) {
 				t.Fatalf("%s %s: the log begins with %d instead of %d; %v", file, name, got.LogFrom, got.OldFrom, got.Dropped)
 			}
 			if got.Compared != 0 {
 				compared++
+			}
+			if facts, _, err := manifest.Load(disk, dir); err != nil || !lostManifest && (len(facts.Consumers) != 1 || facts.Consumers[0].Name != "mirror" || facts.Consumers[0].Acked != consumer) {
+				t.Fatalf("%s %s: %v, consumers %+v", file, name, err, facts.Consumers)
 			}
 			w.holds(dir, got)
 			repaired++
@@ -197,6 +203,35 @@ func TestRepairTakesTurns(t *testing.T) {
 	got, err = w.repair(dir, repair.Options{})
 	must(t, err)
 	if got.Position.LSN != w.last() || got.Own == 0 || len(got.Passed) == 0 {
+		t.Fatalf("%+v", got)
+	}
+	w.holds(dir, got)
+}
+
+// The store began a timeline which nothing of was shipped: the archive's log leads to where
+// it left the one before, and its own goes on from there.
+func TestRepairBehindItsOwnTimeline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 7)
+	w.live(6)
+	w.ship()
+	w.snapshot()
+	w.live(4)
+	w.ship()
+	to := w.last() - 1
+	must(t, w.m.Close())
+	w.dir = filepath.Join(t.TempDir(), "store")
+	_, err := txn.Restore(ctx, w.archive, w.dir, restore.Target{LSN: to}, restore.Options{}, txn.Options{FS: disk})
+	must(t, err)
+	delete(w.states, to+1)
+	w.open()
+	w.live(5)
+	must(t, w.m.Close())
+	dir := w.copy()
+	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600))
+	got, err := w.repair(dir, repair.Options{})
+	must(t, err)
+	if got.Position.LSN != w.last() || got.Began.LSN != 0 || got.Own == 0 || got.Checkpoint.LSN != 0 {
 		t.Fatalf("%+v", got)
 	}
 	w.holds(dir, got)

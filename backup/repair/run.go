@@ -192,7 +192,9 @@ func (r *repairing) assess() (err error) {
 		r.expect[c.LSN] = c.Hash
 	}
 	for _, run := range r.own.Runs() {
-		r.expect[run.First-1], r.expect[run.Last] = run.Before, run.Hash
+		if run.Last <= r.own.Durable { // else opening might cut it
+			r.expect[run.First-1], r.expect[run.Last] = run.Before, run.Hash
+		}
 	}
 	return nil
 }
