@@ -45,7 +45,8 @@ type Opened struct {
 
 	name   string
 	stored *storedBytes
-	plain  io.Reader // nil when only what is stored is to be checked
+	sealed io.Reader // what is stored, decrypted; nil when only that it is whole is to be checked
+	plain  io.Reader // nil before the first Read
 	zstd   *zstd.Decoder
 	left   int64 // plain bytes
 	err    error // sticks
@@ -114,18 +115,20 @@ func openStored(key Key, r io.Reader, size int64) (*Opened, error) {
 	return o, nil
 }
 
-// decode puts the decoders before what is stored.
+// decode puts the decoder before what is stored.
 func (o *Opened) decode(identities []age.Identity) (err error) {
-	o.plain = o.stored
-	if o.Encryption == EncryptionAge {
-		if o.plain, err = o.decrypt(identities); err != nil {
-			return err
-		}
+	if o.sealed = o.stored; o.Encryption == EncryptionAge {
+		o.sealed, err = o.decrypt(identities)
 	}
-	if o.Compression != CompressionZstd {
+	return err
+}
+
+// decompress puts the other one before it.
+func (o *Opened) decompress() (err error) {
+	if o.plain = o.sealed; o.Compression != CompressionZstd {
 		return nil
 	}
-	o.zstd, err = zstd.NewReader(o.plain, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+	o.zstd, err = zstd.NewReader(o.sealed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
 	if err != nil {
 		return o.judge(err)
 	}
@@ -161,6 +164,11 @@ func (o *Opened) Read(p []byte) (int, error) {
 	}
 	if len(p) == 0 {
 		return 0, nil
+	}
+	if o.plain == nil {
+		if o.err = o.decompress(); o.err != nil {
+			return 0, o.err
+		}
 	}
 	n, err := o.plain.Read(p[:min(int64(len(p)), o.left+1)])
 	if int64(n) > o.left {

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 
@@ -86,8 +87,24 @@ func plainOf(key archive.Key, object []byte, ids ...age.Identity) ([]byte, error
 		return nil, err
 	}
 	defer o.Close()
-	return o.ReadAll(archive.MaxPlain)
+	plain, err := o.ReadAll(archive.MaxPlain)
+	if o.Plain > archive.BlobBytes {
+		return plain, err
+	}
+	again, err2 := archive.Open(key, bytes.NewReader(object), int64(len(object)), ids)
+	if err2 != nil {
+		return nil, err2
+	}
+	defer again.Close()
+	unpacked, err2 := again.Unpack(&buffers, archive.BlobBytes)
+	if errors.Is(err, wal.ErrCorrupt) != errors.Is(err2, wal.ErrCorrupt) || (err == nil) != (err2 == nil) || err == nil && !bytes.Equal(plain, unpacked) {
+		return nil, fmt.Errorf("it is read as %d bytes (%v), and unpacked as %d (%v)", len(plain), err, len(unpacked), err2)
+	}
+	return plain, err
 }
+
+// buffers have other objects' bytes in them.
+var buffers archive.Buffers
 
 // entriesOf reads all entries of an object, and compares them with made.
 func entriesOf(t testing.TB, key archive.Key, object []byte, blobs map[uuid.UUID][]byte, made []archivetest.Made) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"filippo.io/age"
 
@@ -91,43 +92,56 @@ func Chain(ctx context.Context, store objects.Store, at wal.Position, identities
 	}
 }
 
-// Reader reads the portable form of a snapshot. The next part is fetched while one
-// is read. It is for one goroutine.
+// readers is how many parts are in memory: one is read, the others are fetched.
+const readers = 3
+
+// Reader reads the portable form of a snapshot. The next parts are fetched, verified and
+// decompressed while one is read. It is for one goroutine.
 type Reader struct {
+	ctx    context.Context
 	cancel context.CancelFunc
-	parts  chan fetched
+	parts  chan chan fetched     // in order
+	free   chan *archive.Buffers // as many as readers, those in use included
+	wg     sync.WaitGroup
+	last   *archive.Buffers // of now
 	now    []byte
 	err    error
 }
 
 type fetched struct {
 	plain []byte
+	in    *archive.Buffers
 	err   error
 }
 
 // NewReader begins to read. The caller must close it.
 func NewReader(ctx context.Context, store objects.Store, m *Manifest, identities []age.Identity) *Reader {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &Reader{cancel: cancel, parts: make(chan fetched, 1)}
-	go func() {
+	r := &Reader{ctx: ctx, cancel: cancel, parts: make(chan chan fetched, readers), free: make(chan *archive.Buffers, readers)}
+	for range readers {
+		r.free <- new(archive.Buffers)
+	}
+	r.wg.Go(func() {
 		defer close(r.parts)
 		for i := range m.Parts {
-			plain, err := m.fetch(ctx, store, i, identities)
 			select {
-			case r.parts <- fetched{plain, err}:
+			case in := <-r.free:
+				part := make(chan fetched, 1)
+				r.wg.Go(func() {
+					plain, err := m.fetch(ctx, store, i, identities, in)
+					part <- fetched{plain, in, err}
+				})
+				r.parts <- part // no more than there are buffers
 			case <-ctx.Done():
 				return
 			}
-			if err != nil {
-				return
-			}
 		}
-	}()
+	})
 	return r
 }
 
 // fetch reads and verifies a part.
-func (m *Manifest) fetch(ctx context.Context, store objects.Store, i int, identities []age.Identity) ([]byte, error) {
+func (m *Manifest) fetch(ctx context.Context, store objects.Store, i int, identities []age.Identity, in *archive.Buffers) ([]byte, error) {
 	key, want := m.PartKey(i), m.Parts[i]
 	body, size, err := store.Get(ctx, key.String(), 0, -1)
 	if err != nil {
@@ -142,7 +156,7 @@ func (m *Manifest) fetch(ctx context.Context, store objects.Store, i int, identi
 	if o.Sum != want.Sum || o.Plain != want.Plain || size != want.Size {
 		return nil, fmt.Errorf("snapshot: %w", &wal.CorruptError{File: key.String(), Offset: -1, Reason: "it is not the part that the manifest names"})
 	}
-	return o.ReadAll(MaxPartBytes)
+	return o.Unpack(in, MaxPartBytes)
 }
 
 // Read implements io.Reader.
@@ -151,20 +165,32 @@ func (r *Reader) Read(p []byte) (int, error) {
 		if r.err != nil {
 			return 0, r.err
 		}
-		next, more := <-r.parts
-		if !more {
-			next.err = io.EOF
-		}
-		r.now, r.err = next.plain, next.err
+		r.next()
 	}
 	n := copy(p, r.now)
 	r.now = r.now[n:]
 	return n, nil
 }
 
+// next goes on to the next part.
+func (r *Reader) next() {
+	if r.last != nil {
+		r.free <- r.last
+		r.last = nil
+	}
+	part, more := <-r.parts
+	if !more {
+		if r.err = r.ctx.Err(); r.err == nil {
+			r.err = io.EOF
+		}
+		return
+	}
+	f := <-part
+	r.now, r.last, r.err = f.plain, f.in, f.err
+}
+
 // Close ends the fetching.
 func (r *Reader) Close() {
 	r.cancel()
-	for range r.parts {
-	}
+	r.wg.Wait()
 }
