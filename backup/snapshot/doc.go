@@ -41,7 +41,10 @@
 //   - What a Reader returns was verified part by part: header, checksum, and the
 //     sum that the manifest has. Images are verified against the hashes of their
 //     pages when they are loaded, and trees against their sums.
-//   - Memory: PartBytes, a few times (Take: 8, Reader: 4).
+//   - Memory: PartBytes, a few times (Take: 8, Reader: 6).
+//   - Who takes one beside others paces it (Options.GiveWay): it is told of every piece
+//     of the work, a fraction of a millisecond, and may wait behind it. Only the disk, or
+//     the network, is not shared out by that. Parts are compressed for speed.
 //
 // # Errors
 //

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -470,4 +471,45 @@ func TestTakePins(t *testing.T) {
 	o.Pin = pins.Options{}
 	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), o)
 	must(t, err)
+}
+
+// A page that is damaged in the middle of those that are read at once is found, and
+// named; there is no snapshot.
+func TestTakeOfADamagedPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 13)
+	_, err := w.m.Update(ctx, func(tx *txn.Tx) error {
+		v, err := tx.CreateVolume("v", txn.VolumeOptions{})
+		for no := uint64(0); no < 100 && err == nil; no++ {
+			err = v.WritePage(no, []byte(fmt.Sprintf("page-%04d-%s", no, strings.Repeat("x", wal.DefaultPageSize-10))))
+		}
+		return err
+	})
+	must(t, err)
+	must(t, w.m.Checkpoint(ctx))
+	files, err := filepath.Glob(filepath.Join(w.dir, "heap", "*"))
+	must(t, err)
+	found := 0
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		must(t, err)
+		if at := bytes.Index(b, []byte("page-0037-")); at >= 0 {
+			found++
+			b[at+2000] ^= 1
+			must(t, os.WriteFile(name, b, 0o600))
+		}
+	}
+	if found != 1 {
+		t.Fatalf("page 37 is in %d files", found)
+	}
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize})
+	if !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), "page 37") {
+		t.Errorf("take: %v", err)
+	}
+	if left := w.objects(); len(left) != 0 {
+		t.Errorf("there are objects: %v", left)
+	}
 }
