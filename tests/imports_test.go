@@ -70,13 +70,13 @@ var levels = [][]row{
 	},
 	{
 		{"backup", "apply/pagestore wal github.com/google/uuid"},
-		{"backup/snapshot", "apply/pagestore backup/archive backup/objects backup/pins wal filippo.io/age github.com/google/uuid"},
+		{"backup/snapshot", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins internal/vfs wal filippo.io/age github.com/google/uuid"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{
 		{"backup/restore", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins backup/ship backup/snapshot internal/vfs wal " +
 			"filippo.io/age github.com/google/uuid"},
-		{"backup/retain", "backup/archive backup/objects backup/pins backup/ship backup/snapshot wal filippo.io/age"},
+		{"backup/retain", "backup/archive backup/objects backup/pins backup/ship backup/snapshot internal/vfs wal filippo.io/age"},
 	},
 	{
 		{"backup/repair", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery wal " +

@@ -229,6 +229,29 @@ func TestKeysGolden(t *testing.T) {
 	golden(t, "keys.v1.golden", []byte(text.String()))
 }
 
+// TestMergedGolden: what came to version 1 later.
+func TestMergedGolden(t *testing.T) {
+	k := archive.Key{Kind: archive.KindManifest, Log: timeline, First: 12, Number: 3}
+	h := archive.Header{Kind: k.Kind, Log: k.Log, Epoch: 1, First: 12, Last: 12, Hash: wal.Hash{9}, FirstTime: 7, LastTime: 7, ID: id, Number: 3, Items: 1}
+	object := seal(t, h, nil, []byte("plain"), archive.SealOptions{})
+	golden(t, "merged.v1.golden", append([]byte(k.String()+"\n"), object...))
+	if got, err := archive.ParseKey(k.String()); err != nil || got != k {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := archive.DecodeHeader(k, int64(len(object)), object); err != nil {
+		t.Error(err)
+	}
+	k.Number = 2
+	if _, err := archive.DecodeHeader(k, int64(len(object)), object); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("under another key: %v", err)
+	}
+	for _, s := range []string{"merged/000000", "merged/3", "merged/0000003", "merged/", "merged"} {
+		if _, err := archive.ParseKey(archive.KindPrefix(timeline, archive.KindManifest) + "00000000000000000012/" + s); !errors.Is(err, archive.ErrKey) {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+}
+
 // TestKeys: keys are those of a store, parse to what they were, and none is
 // another's path prefix or differs from it in case only.
 func TestKeys(t *testing.T) {

@@ -41,7 +41,8 @@
 //  6. What is referred to is put before what refers to it: a snapshot's parts,
 //     each attempt's under a UUID of its own, before its manifest, which names
 //     them; blobs before the entry that names them. What nothing refers to is
-//     rubbish of an attempt that ended.
+//     rubbish of an attempt that ended. The manifest of a snapshot that was merged is put
+//     beside the one that was there, which is deleted before what only that needs is.
 //  7. A pin keeps all that a reader needs until it expires; it may be put again,
 //     under a later expiry, and is deleted when the reader is done.
 //  8. A mark is put behind the last append from time to time, when a log ends and

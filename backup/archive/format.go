@@ -21,6 +21,8 @@ import (
 //	logs/<timeline>/trim/<lsn>                entries below it may be gone
 //	logs/<timeline>/mark/<lsn>                entries up to it were put
 //	logs/<timeline>/snap/<lsn>/manifest       a snapshot at that LSN
+//	logs/<timeline>/snap/<lsn>/merged/<number of 6 digits, from 1>
+//	                                          the same on another base: the highest counts
 //	logs/<timeline>/snap/<lsn>/part/<uuid>-<number of 6 digits>
 //	                                          a part of it, by one attempt
 //	blobs/<uuid>                              a large image that an entry names
@@ -30,7 +32,7 @@ import (
 //
 //  1. it has one of these forms, with exactly that many digits;
 //  2. LSNs are not 0 and fit 64 bits, and a pack's first is not above its last;
-//  3. no UUID is all zeros.
+//  3. no UUID is all zeros, nor is the number of a merged snapshot.
 //
 // The bytes of FORMAT, start, floor, trim and mark are below; append, pack, snapshots
 // and blobs are sealed objects (seal_format.go). Those of pins are for whoever puts

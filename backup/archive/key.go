@@ -64,7 +64,7 @@ type Key struct {
 	First   wal.LSN        // append, pack; others of a log but start: the LSN
 	Last    wal.LSN        // pack
 	ID      uuid.UUID      // part: of the attempt; blob, pin
-	Number  uint32         // part, from 0
+	Number  uint32         // part, from 0; manifest of merged snapshots, from 1
 	Expires int64          // pin, milliseconds since 1970
 }
 
@@ -90,6 +90,9 @@ func (k Key) String() string {
 	case KindPack:
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First) + "-" + lsn(k.Last)
 	case KindManifest:
+		if k.Number != 0 {
+			return fmt.Sprintf("%s%s/merged/%0*d", KindPrefix(k.Log, k.Kind), lsn(k.First), partDigits, k.Number)
+		}
 		return KindPrefix(k.Log, k.Kind) + lsn(k.First) + "/manifest"
 	case KindPart:
 		return fmt.Sprintf("%s%s/part/%s-%0*d", KindPrefix(k.Log, k.Kind), lsn(k.First), k.ID, partDigits, k.Number)
@@ -116,7 +119,7 @@ func (k Key) Check() error {
 		return fmt.Errorf("archive: %w: log, LSN or UUID of %q", ErrKey, k)
 	case k.Kind == KindPack && k.Last < k.First, k.Kind != KindPack && k.Last != 0:
 		return fmt.Errorf("archive: %w: last LSN of %q", ErrKey, k)
-	case k.Number > maxPart, k.Kind != KindPart && k.Number != 0:
+	case k.Number > maxPart, k.Kind != KindPart && k.Kind != KindManifest && k.Number != 0:
 		return fmt.Errorf("archive: %w: number of %q", ErrKey, k)
 	case k.Expires < 0 || k.Expires > maxMS, k.Kind != KindPin && k.Expires != 0:
 		return fmt.Errorf("archive: %w: expiry of %q", ErrKey, k)
@@ -183,6 +186,9 @@ func parseSnap(s string) Key {
 	at, name, _ := strings.Cut(s, "/")
 	if name == "manifest" {
 		return Key{Kind: KindManifest, First: parseLSN(at)}
+	}
+	if number, ok := strings.CutPrefix(name, "merged/"); ok {
+		return Key{Kind: KindManifest, First: parseLSN(at), Number: uint32(min(parseNumber(number), maxPart))}
 	}
 	part, _ := strings.CutPrefix(name, "part/")
 	dash := max(0, strings.LastIndexByte(part, '-'))

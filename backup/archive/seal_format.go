@@ -28,7 +28,7 @@ import (
 //	   112    8 time of the first entry, nanoseconds since 1970
 //	   120    8 time of the last entry
 //	   128   16 UUID: of the blob, or of the attempt at a snapshot; else zero
-//	   144    4 number of a part; else zero
+//	   144    4 number of a part, or of a merged snapshot's manifest; else zero
 //	   148    4 how many blobs the entries lie in
 //	   152    8 items: entries; of a manifest the number of its parts; else 1
 //	   160    8 plain length
@@ -51,8 +51,9 @@ import (
 //  3. times are above 0, and the last is above the first unless both are one entry's;
 //     of a skip both are that of the snapshot that stands for its entries;
 //  4. of append and pack: items are last-first+1, there is no UUID; of a skip:
-//     there are no items, UUID, blobs or plain bytes; of the others: first, there is a UUID, there are no blobs;
-//  5. only a part has a number, which its key can show;
+//     there are no items, UUID, blobs or plain bytes; of the others: first is last, there
+//     is a UUID, there are no blobs;
+//  5. only a part or manifest has a number, which its key can show;
 //  6. lengths are within MaxPlain and MaxStored, and equal when neither compressed
 //     nor encrypted; blobs are at most MaxRefs;
 //  7. its size is that of the header, the UUIDs and the stored length, the
@@ -233,7 +234,7 @@ func (h *Header) invalid() string {
 		return fmt.Sprintf("%d entries from LSN %d to %d, UUID %s", h.Items, h.First, h.Last, h.ID)
 	case !entries && (h.First != h.Last || h.ID == uuid.Nil || h.Refs != 0):
 		return fmt.Sprintf("LSN %d to %d, %d blobs, UUID %s", h.First, h.Last, h.Refs, h.ID)
-	case h.Number > maxPart, h.Kind != KindPart && h.Number != 0:
+	case h.Number > maxPart, h.Kind != KindPart && h.Kind != KindManifest && h.Number != 0:
 		return fmt.Sprintf("number %d", h.Number)
 	}
 	return h.invalidLengths()
@@ -274,6 +275,8 @@ func (h *Header) disagrees(k Key) string {
 		own.Kind = KindAppend
 	case KindPart:
 		own.ID, own.Number = h.ID, h.Number
+	case KindManifest:
+		own.Number = h.Number
 	case KindBlob:
 		own = Key{Kind: KindBlob, ID: h.ID}
 	}

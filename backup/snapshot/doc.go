@@ -32,6 +32,10 @@
 // store's own, as long as its position lies in this history. ChooseBase chooses it so that
 // the chain that a snapshot needs is short, however many there are.
 //
+// Merge puts a snapshot once more, as an increment on an older one of its chain or whole, under
+// snap/<lsn>/merged/<number>: so that those between need not be kept. Both are the same
+// state; readers take either.
+//
 // # Guarantees
 //
 //   - A snapshot is of one LSN, whatever is committed meanwhile, and holds all log
@@ -41,7 +45,8 @@
 //   - What a Reader returns was verified part by part: header, checksum, and the
 //     sum that the manifest has. Images are verified against the hashes of their
 //     pages when they are loaded, and trees against their sums.
-//   - Memory: PartBytes, a few times (Take: 8, Reader: 6).
+//   - Memory: PartBytes, a few times (Take: 8, Reader: 6); Merge: MergeOptions.CacheBytes as well,
+//     and a store on the disk meanwhile.
 //   - Who takes one beside others paces it (Options.GiveWay): it is told of every piece
 //     of the work, a fraction of a millisecond, and may wait behind it. Only the disk, or
 //     the network, is not shared out by that. Parts are compressed for speed.

@@ -53,6 +53,7 @@ type Manifest struct {
 	Time     int64        // of the entry, nanoseconds since 1970
 	Base     wal.Position // zero for a whole snapshot
 	Attempt  uuid.UUID    // that put the parts
+	Merged   uint32       // how often it was put on another base; 0 when it is as it was taken
 	Items    uint64       // of the portable form
 	Images   uint64
 	Bytes    uint64 // of images
@@ -94,7 +95,11 @@ func (m *Manifest) Stored() (bytes int64) {
 }
 
 // Key is that of the manifest.
-func (m *Manifest) Key() archive.Key { return manifestKey(m.Position) }
+func (m *Manifest) Key() archive.Key {
+	k := manifestKey(m.Position)
+	k.Number = m.Merged
+	return k
+}
 
 func manifestKey(p wal.Position) archive.Key {
 	return archive.Key{Kind: archive.KindManifest, Log: p.Timeline, First: p.LSN}
@@ -139,7 +144,9 @@ func (m *Manifest) encode() []byte {
 // decode is the inverse of encode, for the sealed object with header h.
 func decode(h *archive.Header, b []byte) (*Manifest, error) {
 	bad := func(reason string) error {
-		key := manifestKey(h.Position()).String()
+		k := manifestKey(h.Position())
+		k.Number = h.Number
+		key := k.String()
 		return fmt.Errorf("snapshot: %w", &wal.CorruptError{File: key, Offset: -1, Reason: reason})
 	}
 	switch {
@@ -151,7 +158,7 @@ func decode(h *archive.Header, b []byte) (*Manifest, error) {
 		return nil, bad("its length, or a byte that is zero, is wrong")
 	}
 	m := &Manifest{
-		Position: h.Position(), Epoch: h.Epoch, Time: h.LastTime, Attempt: h.ID,
+		Position: h.Position(), Epoch: h.Epoch, Time: h.LastTime, Attempt: h.ID, Merged: h.Number,
 		Base:  wal.Position{Timeline: wal.TimelineID(b[8:24]), LSN: wal.LSN(le.Uint64(b[24:])), Hash: wal.Hash(b[32:64])},
 		Items: le.Uint64(b[64:]), Images: le.Uint64(b[72:]), Bytes: le.Uint64(b[80:]), Volumes: le.Uint64(b[88:]),
 		Digest: wal.PageHash(b[96:112]), PageSize: le.Uint32(b[112:]),

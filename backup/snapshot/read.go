@@ -1,11 +1,13 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"filippo.io/age"
@@ -19,12 +21,67 @@ import (
 const maxManifest = manifestFixed + maxParts*partSize
 
 // Read reads the manifest of the snapshot at a position. One of another history at
-// that LSN is ErrDiverged; a zero hash takes any.
-func Read(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) (*Manifest, error) {
+// that LSN is ErrDiverged; a zero hash takes any. Where it was merged (Merge) and is still
+// there as it was taken, that is what is read: both are whole.
+func Read(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) (m *Manifest, err error) {
+	err = found(ctx, store, at, func(key archive.Key) error {
+		m, err = ReadKey(ctx, store, key, at.Hash, identities)
+		return err
+	})
+	return m, err
+}
+
+// relists is how often the manifests at a position are looked for anew: one that was
+// merged again is deleted when the next one is there.
+const relists = 5
+
+// found calls do with the key of a manifest at a position, until that is there:
+// objects.ErrNotFound when none is.
+func found(ctx context.Context, store objects.Store, at wal.Position, do func(key archive.Key) error) error {
 	key := manifestKey(at)
+	err := do(key)
+	for try := 0; try < relists && errors.Is(err, objects.ErrNotFound); try++ {
+		merged, e := newestMerged(ctx, store, key)
+		if e != nil {
+			return e
+		}
+		if merged.Number == 0 {
+			return err
+		}
+		err = do(merged)
+	}
+	return err
+}
+
+// newestMerged is the manifest of a snapshot that was merged; its number is 0 when there
+// is none.
+func newestMerged(ctx context.Context, store objects.Store, key archive.Key) (archive.Key, error) {
+	for item, err := range store.List(ctx, strings.TrimSuffix(key.String(), "manifest")+"merged/") {
+		if err != nil {
+			return key, fmt.Errorf("snapshot: list those at LSN %d: %w", key.First, err)
+		}
+		if k, err := archive.ParseKey(item.Key); err == nil && k.Kind == archive.KindManifest && k.Number > key.Number {
+			key = k
+		}
+	}
+	return key, nil
+}
+
+// Header reads the header of the manifest of the snapshot at a position:
+// objects.ErrNotFound when there is none. It needs no key.
+func Header(ctx context.Context, store objects.Store, at wal.Position) (h archive.Header, err error) {
+	err = found(ctx, store, at, func(key archive.Key) error {
+		h, err = archive.ReadHeader(ctx, store, key)
+		return err
+	})
+	return h, err
+}
+
+// ReadKey is Read for a manifest's key; a zero hash takes any.
+func ReadKey(ctx context.Context, store objects.Store, key archive.Key, hash wal.Hash, identities []age.Identity) (*Manifest, error) {
 	r, size, err := store.Get(ctx, key.String(), 0, -1)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: read that at LSN %d: %w", at.LSN, err)
+		return nil, fmt.Errorf("snapshot: read that at LSN %d: %w", key.First, err)
 	}
 	defer r.Close()
 	o, err := archive.Open(key, r, size, identities)
@@ -32,8 +89,8 @@ func Read(ctx context.Context, store objects.Store, at wal.Position, identities 
 		return nil, err
 	}
 	defer o.Close()
-	if at.Hash != (wal.Hash{}) && o.Hash != at.Hash {
-		return nil, fmt.Errorf("snapshot: %w: %s is of entry %s, not %s; nothing was changed", ErrDiverged, key, o.Hash, at.Hash)
+	if hash != (wal.Hash{}) && o.Hash != hash {
+		return nil, fmt.Errorf("snapshot: %w: %s is of entry %s, not %s; nothing was changed", ErrDiverged, key, o.Hash, hash)
 	}
 	plain, err := o.ReadAll(maxManifest)
 	if err != nil {
@@ -67,13 +124,27 @@ func List(ctx context.Context, store objects.Store, log wal.TimelineID) ([]archi
 			list = append(list, h)
 		}
 	}
-	slices.SortFunc(list, func(a, b archive.Header) int { return int(min(1, max(-1, int64(b.Last-a.Last)))) })
-	return list, damaged
+	slices.SortFunc(list, func(a, b archive.Header) int { return cmp.Compare(b.Last, a.Last) })
+	return slices.CompactFunc(list, func(a, b archive.Header) bool { return a.Last == b.Last }), damaged
 }
 
 // Chain is the snapshots that one needs: the whole one that it goes back to, the
-// increments between, and itself at the end.
-func Chain(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) ([]*Manifest, error) {
+// increments between, and itself at the end. It looks again when one is gone: it may have
+// been merged.
+func Chain(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) (chain []*Manifest, err error) {
+	for range 3 {
+		if chain, err = tryChain(ctx, store, at, identities); !errors.Is(err, objects.ErrNotFound) || len(chain) == 0 {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return chain, nil
+}
+
+// tryChain returns what it has read with the error.
+func tryChain(ctx context.Context, store objects.Store, at wal.Position, identities []age.Identity) ([]*Manifest, error) {
 	var chain []*Manifest
 	for {
 		m, err := Read(ctx, store, at, identities)
@@ -81,7 +152,7 @@ func Chain(ctx context.Context, store objects.Store, at wal.Position, identities
 			if n := len(chain); n > 0 {
 				err = fmt.Errorf("snapshot: the base of the increment at LSN %d: %w", chain[n-1].Position.LSN, err)
 			}
-			return nil, err
+			return chain, err
 		}
 		chain = append(chain, m)
 		if m.Whole() {

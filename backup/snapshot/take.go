@@ -124,7 +124,7 @@ func (m *Manifest) based(ctx context.Context, store objects.Store) error {
 	if m.Whole() {
 		return nil
 	}
-	h, err := archive.ReadHeader(ctx, store, manifestKey(m.Base))
+	h, err := Header(ctx, store, m.Base)
 	switch {
 	case errors.Is(err, objects.ErrNotFound):
 		return fmt.Errorf("%w: the archive has none at %v: take a whole one", ErrBase, m.Base)
@@ -152,7 +152,7 @@ func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) erro
 // absent is nil when there is no snapshot at that position, or this very one is:
 // the answer to its put was lost.
 func (m *Manifest) absent(ctx context.Context, store objects.Store) error {
-	h, err := archive.ReadHeader(ctx, store, m.Key())
+	h, err := Header(ctx, store, m.Position)
 	switch {
 	case errors.Is(err, objects.ErrNotFound):
 		return nil

@@ -127,6 +127,7 @@ func listLog(ctx context.Context, store objects.Store, r *ship.Reader, t wal.Tim
 		return l.logListing, err
 	}
 	slices.Sort(l.manifests)
+	l.manifests = slices.Compact(l.manifests) // one that was merged may be there twice
 	for _, lsn := range l.manifests {
 		l.Snapshots = append(l.Snapshots, l.snapshot(ctx, store, wal.Position{Timeline: t, LSN: lsn}, ids))
 	}
@@ -171,7 +172,7 @@ func (l *lister) ends(ctx context.Context, store objects.Store) error {
 }
 
 func (l *lister) snapshot(ctx context.Context, store objects.Store, at wal.Position, ids []age.Identity) snapshotListing {
-	h, err := archive.ReadHeader(ctx, store, archive.Key{Kind: archive.KindManifest, Log: at.Timeline, First: at.LSN})
+	h, err := snapshot.Header(ctx, store, at)
 	if err != nil {
 		return snapshotListing{LSN: uint64(at.LSN), Problem: err.Error()}
 	}

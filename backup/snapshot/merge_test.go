@@ -1,0 +1,151 @@
+package snapshot_test
+
+import (
+	"errors"
+	"io/fs"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs/crashfs"
+	"github.com/quire-db/quire/wal"
+)
+
+// merge merges in a directory of its own, which must be gone behind it.
+func merge(t testing.TB, store objects.Store, at, base wal.Position, o snapshot.MergeOptions) (*snapshot.Manifest, error) {
+	t.Helper()
+	disk := crashfs.New()
+	o.Disk, o.Dir, o.PartBytes, o.CacheBytes = disk, "/scratch", 256<<10, 256<<10
+	m, err := snapshot.Merge(ctx, store, at, base, o)
+	if _, e := disk.Lstat(o.Dir); !errors.Is(e, fs.ErrNotExist) {
+		t.Errorf("the directory is left: %v", e)
+	}
+	return m, err
+}
+
+// chained is a world with a chain of four, none of them chosen.
+func chained(t testing.TB, seed uint64, n int, seal archive.SealOptions) *world {
+	w := newWorld(t, seed)
+	w.live(3 * n)
+	base := w.take(wal.Position{}, seal)
+	for range 3 {
+		w.live(n)
+		base = w.take(base.Position, seal)
+	}
+	return w
+}
+
+// delete deletes a snapshot: its manifest first.
+func (w *world) delete(m *snapshot.Manifest) {
+	w.t.Helper()
+	must(w.t, w.store.Delete(ctx, m.Key().String()))
+	for i := range m.Parts {
+		must(w.t, w.store.Delete(ctx, m.PartKey(i).String()))
+	}
+}
+
+// TestMerge: a merged snapshot becomes what it was, without those between, on any earlier one
+// or none, and merged again; increments on it go on from it.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	id, err := age.GenerateX25519Identity()
+	must(t, err)
+	for seed, seal := range []archive.SealOptions{{}, {Recipients: []age.Recipient{id.Recipient()}}} {
+		w := chained(t, 20+uint64(seed), 20, seal)
+		last := w.taken[3]
+		o := snapshot.MergeOptions{Seal: seal, Identities: []age.Identity{id}}
+		w.live(5)
+		next := w.take(last.Position, seal)
+
+		m, err := merge(t, w.store, last.Position, w.taken[1].Position, o)
+		must(t, err)
+		if m.Digest != last.Digest || m.Base != w.taken[1].Position || m.Stored() > last.Stored()+w.taken[2].Stored() {
+			t.Errorf("%+v is no merged %+v", m, last)
+		}
+		if again, err := merge(t, w.store, last.Position, last.Base, o); err != nil || again.Merged != 0 {
+			t.Errorf("on the base that it has: %+v, %v", again, err)
+		}
+		w.delete(last)
+		w.delete(w.taken[2])
+		for _, of := range []*snapshot.Manifest{last, next} {
+			dir, err := load(t, w.store, of.Position, id)
+			must(t, err)
+			w.same(dir, of)
+		}
+		whole, err := merge(t, w.store, last.Position, wal.Position{}, o)
+		must(t, err)
+		if !whole.Whole() || whole.Merged != 2 {
+			t.Errorf("%+v", whole)
+		}
+		w.delete(m)
+		w.delete(w.taken[1])
+		w.delete(w.taken[0])
+		dir, err := load(t, w.store, next.Position, id)
+		must(t, err)
+		w.same(dir, next)
+		list, err := snapshot.List(ctx, w.store, last.Position.Timeline)
+		must(t, err)
+		if len(list) != 2 || list[1].Position() != last.Position || list[1].Number != 2 {
+			t.Errorf("%+v", list)
+		}
+		if len(seal.Recipients) == 0 {
+			continue
+		}
+		o.Identities = nil
+		if _, err := merge(t, w.store, next.Position, wal.Position{}, o); !errors.Is(err, archive.ErrLocked) {
+			t.Errorf("without the key: %v", err)
+		}
+	}
+}
+
+// TestMergeRefuses: bases that are none, and a directory that is there.
+func TestMergeRefuses(t *testing.T) {
+	t.Parallel()
+	w := chained(t, 25, 10, archive.SealOptions{})
+	for _, base := range []wal.Position{w.taken[2].Position, w.taken[1].Position, {LSN: 1, Timeline: w.taken[0].Position.Timeline, Hash: wal.Hash{1}}} {
+		if _, err := merge(t, w.store, w.taken[1].Position, base, snapshot.MergeOptions{}); !errors.Is(err, snapshot.ErrBase) {
+			t.Errorf("on %v: %v", base, err)
+		}
+	}
+	o := snapshot.MergeOptions{Dir: t.TempDir()}
+	if _, err := snapshot.Merge(ctx, w.store, w.taken[3].Position, wal.Position{}, o); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("into a directory that is there: %v", err)
+	}
+}
+
+// TestMergeCutOff: cut off at each call, the snapshot is what it was, and can be merged.
+func TestMergeCutOff(t *testing.T) {
+	t.Parallel()
+	w := chained(t, 26, 3, archive.SealOptions{})
+	last := w.taken[3]
+	counted := objectstest.Count(w.store)
+	m, err := merge(t, counted, last.Position, wal.Position{}, snapshot.MergeOptions{})
+	must(t, err)
+	w.delete(m)
+	calls := counted.Log()
+	if len(calls) > 100 {
+		t.Fatalf("%d calls", len(calls))
+	}
+	for n := range calls {
+		how := []objectstest.How{objectstest.Stop, objectstest.LoseAnswer, objectstest.Fail, objectstest.LoseCall}[n%4]
+		cut := objectstest.Count(w.store)
+		cut.At(n, how)
+		_, failed := merge(t, cut, last.Position, wal.Position{}, snapshot.MergeOptions{})
+		m, err := merge(t, w.store, last.Position, wal.Position{}, snapshot.MergeOptions{})
+		if err != nil && !errors.Is(err, snapshot.ErrTaken) {
+			t.Fatalf("behind call %d (%s), %d: %v, and then %v", n, calls[n], how, failed, err)
+		}
+		if n%10 == 0 {
+			dir, err := load(t, w.store, last.Position)
+			must(t, err)
+			w.same(dir, last)
+		}
+		if m != nil {
+			w.delete(m)
+		}
+	}
+}
