@@ -40,6 +40,13 @@ func cutWorld(t *testing.T) *world {
 	return w
 }
 
+// at is the world with another place for its archive.
+func (w *world) at(s objects.Store) *world {
+	other := *w
+	other.store = s
+	return &other
+}
+
 // in is the world with another place for its archive, an hour later: pins have ended.
 func (w *world) in(s objects.Store) *world {
 	later := *w

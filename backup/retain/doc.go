@@ -34,6 +34,7 @@
 // # The steps
 //
 //	step                                              a crash behind it leaves
+//	with Options.Merge: merge what others only need   snapshots twice, a directory for a store
 //	list all; end if nothing is to go                 nothing
 //	put a pin, look for others': end if there are     a pin, which ends
 //	list again, and plan again
@@ -53,6 +54,9 @@
 //	Take, Pack   are pinned: they, or the run, have waited (package pins)
 //	restore      pinned as well. One that began within the run finds what is promised
 //	another run  pinned; one of them yields
+//
+// A snapshot that was merged is there twice until the manifest that needs more is deleted;
+// both are the same state, and whoever reads takes either.
 //
 // Parts are left over when they were there before the run looked for pins, and no manifest
 // names them behind that: a Take that was at work then was pinned, or is done. Blobs

@@ -18,7 +18,7 @@ func (p *planner) entries(ctx context.Context, l *log) error {
 	defer func() { p.out.Logs = append(p.out.Logs, out) }()
 	below := l.head.First
 	if l.needed {
-		out.From, below = l.from, l.from
+		out.From, below = l.points, l.from
 	}
 	below = min(max(below, l.highest(archive.KindTrim)), l.head.First)
 	maybe := 0 // that many may go

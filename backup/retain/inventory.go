@@ -21,7 +21,8 @@ type inventory struct {
 	store steady
 	ids   []age.Identity
 	logs  map[wal.TimelineID]*log
-	snaps []*snap // of all logs, by LSN
+	snaps []*snap // of all logs, by LSN; one for each position
+	spare []*snap // what is there twice: merged, and as it was before
 	blobs []object
 	pins  []object
 	all   Amount
@@ -40,6 +41,7 @@ type log struct {
 
 	needed bool
 	from   wal.LSN // from which on entries are needed, if any are
+	points wal.LSN // from which on every point can be restored; 0: none can
 }
 
 // snap is a snapshot.
@@ -97,18 +99,42 @@ func tryTake(ctx context.Context, store steady, ids []age.Identity) (*inventory,
 			parent.left = true
 		}
 	}
-	slices.SortFunc(in.snaps, func(a, b *snap) int { return cmp.Compare(a.First, b.First) })
-	if err := each(ctx, in.snaps, func(ctx context.Context, _ int, s *snap) error { return in.manifest(ctx, s) }); err != nil {
-		return nil, err
+	return in, in.manifests(ctx)
+}
+
+// manifests reads them all, and finds out which can be restored.
+func (in *inventory) manifests(ctx context.Context) error {
+	all := in.snaps
+	slices.SortFunc(all, func(a, b *snap) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(b.Number, a.Number)) })
+	if err := each(ctx, all, func(ctx context.Context, _ int, s *snap) error { return in.manifest(ctx, s) }); err != nil {
+		return err
 	}
-	for _, s := range in.snaps { // a base comes first
-		l := in.logs[s.Log]
-		l.snaps = append(l.snaps, s)
+	in.snaps = nil
+	for _, s := range all { // a base comes first
 		if s.err == nil {
 			s.base, s.err = in.whole(s)
 		}
+		in.place(s)
 	}
-	return in, nil
+	for _, s := range in.snaps {
+		in.logs[s.Log].snaps = append(in.logs[s.Log].snaps, s)
+	}
+	return nil
+}
+
+// place takes a snapshot for the one at its position, unless one that was merged more often,
+// and can be restored, is.
+func (in *inventory) place(s *snap) {
+	i := slices.IndexFunc(in.snaps, func(o *snap) bool { return o.Log == s.Log && o.First == s.First })
+	switch {
+	case i < 0:
+		in.snaps = append(in.snaps, s)
+	case in.snaps[i].usable() || !s.usable():
+		in.spare = append(in.spare, s)
+	default:
+		in.spare = append(in.spare, in.snaps[i])
+		in.snaps[i] = s
+	}
 }
 
 // add takes down an object.
@@ -202,7 +228,7 @@ func (l *log) active() time.Time {
 
 // manifest reads one.
 func (in *inventory) manifest(ctx context.Context, s *snap) error {
-	s.m, s.err = snapshot.Read(ctx, in.store, wal.Position{Timeline: s.Log, LSN: s.First}, in.ids)
+	s.m, s.err = snapshot.ReadKey(ctx, in.store, s.Key, wal.Hash{}, in.ids)
 	if s.err != nil && !damaged(s.err) && !s.locked() {
 		return s.err
 	}
@@ -231,11 +257,9 @@ func (in *inventory) whole(s *snap) (base *snap, err error) {
 	if s.m.Whole() {
 		return nil, nil
 	}
-	if of := in.logs[s.m.Base.Timeline]; of != nil {
-		for _, b := range of.snaps {
-			if b.header.Position() == s.m.Base {
-				base = b
-			}
+	for _, b := range in.snaps {
+		if b.header.Position() == s.m.Base {
+			base = b
 		}
 	}
 	switch {

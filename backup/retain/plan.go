@@ -27,6 +27,9 @@ type Options struct {
 	Now func() time.Time
 	// Pin says how the archive is pinned meanwhile.
 	Pin pins.Options
+	// Merge, when there is one, has Run merge snapshots first, so that fewer need be kept; Plan
+	// says which.
+	Merge *Merge
 	// Progress, when there is one, hears of objects that were deleted, of how many.
 	Progress func(done, of int)
 }
@@ -59,7 +62,8 @@ type Planned struct {
 	All       Amount     // that there is
 	Problems  []error    // what is damaged or locked, and so stays
 	Pinned    []pins.Seen
-	Done      bool // Run has deleted it
+	Merged    []Merged // with Options.Merge
+	Done      bool     // Run has deleted it
 }
 
 // Snapshot that there is.
@@ -75,7 +79,7 @@ type Snapshot struct {
 type Log struct {
 	Timeline wal.TimelineID
 	Epoch    uint64
-	From     wal.LSN // every point from here on stays, up to the end; 0: none does
+	From     wal.LSN // every point from here on stays, up to the end, unless the archive has lost it; 0: none does
 	Gone     Amount  // objects of entries that go
 	Trim     wal.LSN // of the first entry that stays; 0 when none goes
 }
@@ -143,6 +147,9 @@ func makePlan(ctx context.Context, store steady, policy Policy, o Options, befor
 		return nil, err
 	}
 	p.out.All = in.all
+	if o.Merge != nil {
+		p.merges(o.Merge)
+	}
 	for _, list := range p.work.gone() {
 		for _, o := range list {
 			p.out.Gone.add(o)
@@ -186,12 +193,45 @@ func (p *planner) pickLines() {
 		if from < len(snaps) {
 			first = snaps[from].First
 		}
+		points := pointsOf(line, snaps, first)
 		for _, g := range line {
 			if g.upTo.LSN == 0 || first <= g.upTo.LSN {
 				g.need(first)
 			}
+			if points != 0 && (g.upTo.LSN == 0 || points <= g.upTo.LSN) {
+				g.offer(points)
+			}
 		}
 	}
+}
+
+// pointsOf is from which LSN on every point of a line can be restored, of those from first
+// on: earlier runs may have kept less. 0 when none can.
+func pointsOf(line []segment, snaps []*snap, first wal.LSN) (points wal.LSN) {
+	there := reach(line)
+	if there == 1 {
+		return max(1, first)
+	}
+	for _, s := range snaps {
+		if s.keep != nil && s.First+1 >= there && s.First >= first {
+			points = s.First
+		}
+	}
+	return points
+}
+
+// reach is the first entry from which on a line has all, as far as its logs say.
+func reach(line []segment) (from wal.LSN) {
+	for _, g := range line {
+		trim := g.highest(archive.KindTrim)
+		if g.upTo.LSN != 0 {
+			trim = min(trim, g.upTo.LSN+1)
+		}
+		if from = max(g.start.First, trim); from > g.start.First || from != g.start.Parent.LSN+1 {
+			break
+		}
+	}
+	return from
 }
 
 // usable is the snapshots of a line that can be restored, as far as is known, the newest
@@ -213,6 +253,13 @@ func (l *log) need(from wal.LSN) {
 		l.from = from
 	}
 	l.needed = true
+}
+
+// offer notes that points from an LSN on can be restored.
+func (l *log) offer(from wal.LSN) {
+	if from = max(from, l.start.First); l.points == 0 || from < l.points {
+		l.points = from
+	}
 }
 
 // close keeps what those that stay are based on.
@@ -251,21 +298,23 @@ func (p *planner) damaged() {
 
 // snapshots tells which stay, and which go with their parts.
 func (p *planner) snapshots() {
-	attempts := map[archive.Key]*snap{}
-	for _, s := range p.snaps {
-		attempts[archive.Key{Log: s.Log, First: s.First}] = s
-	}
+	attempts := map[archive.Key]*snap{} // by log, LSN and UUID, which is zero when it is not known
 	held := map[*snap]*Amount{}
-	for _, s := range p.snaps {
+	all := slices.Concat(p.snaps, p.spares())
+	for _, s := range all {
+		attempts[archive.Key{Log: s.Log, First: s.First, ID: s.header.ID}] = s
 		held[s] = new(Amount)
 		held[s].add(s.object)
 	}
 	for _, l := range p.logs {
 		for k, size := range l.parts {
 			part := object{k, size}
-			s := attempts[archive.Key{Log: k.Log, First: k.First}]
+			s := attempts[archive.Key{Log: k.Log, First: k.First, ID: k.ID}]
+			if s == nil {
+				s = attempts[archive.Key{Log: k.Log, First: k.First}]
+			}
 			switch {
-			case s != nil && (s.header.Kind == 0 || s.header.ID == k.ID):
+			case s != nil:
 				held[s].add(part)
 				if s.keep == nil {
 					p.work.parts = append(p.work.parts, part)
@@ -281,11 +330,29 @@ func (p *planner) snapshots() {
 		if s.err != nil {
 			p.out.Problems = append(p.out.Problems, fmt.Errorf("the snapshot at LSN %d of timeline %s: %w", s.First, s.Log, s.err))
 		}
-		if s.keep == nil {
-			p.work.manifests = append(p.work.manifests, s.object)
-		} else if s.usable() {
+		if s.keep != nil && s.usable() {
 			p.work.confirm = append(p.work.confirm, s)
 		}
 	}
-	slices.Reverse(p.work.manifests)
+	for _, s := range all {
+		if s.keep == nil {
+			p.work.manifests = append(p.work.manifests, s.object)
+		}
+	}
+	slices.SortStableFunc(p.work.manifests, func(a, b object) int { return cmp.Compare(b.First, a.First) })
+}
+
+// spares are what is there twice. It goes, unless neither can be restored.
+func (p *planner) spares() []*snap {
+	for _, s := range p.spare {
+		if best := p.at(s); !best.usable() {
+			s.keep = best.keep
+		}
+	}
+	return p.spare
+}
+
+// at is the snapshot at the position of another one.
+func (p *planner) at(s *snap) *snap {
+	return p.snaps[slices.IndexFunc(p.snaps, func(o *snap) bool { return o.Log == s.Log && o.First == s.First })]
 }

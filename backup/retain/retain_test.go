@@ -95,7 +95,11 @@ func TestRandomHistories(t *testing.T) {
 			if policy.Check() != nil {
 				policy.Last = 1
 			}
-			w.keeps(w.prune(policy), ship.Unmarked)
+			o := w.options()
+			if w.r.IntN(2) == 0 {
+				o.Merge = scratch()
+			}
+			w.keeps(w.pruneWith(policy, o), ship.Unmarked)
 		}
 	}
 }

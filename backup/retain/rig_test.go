@@ -259,11 +259,16 @@ func (w *world) options() retain.Options {
 
 func (w *world) prune(p retain.Policy) *retain.Planned {
 	w.t.Helper()
-	plan, err := retain.Plan(ctx, w.store, p, w.options())
+	return w.pruneWith(p, w.options())
+}
+
+func (w *world) pruneWith(p retain.Policy, o retain.Options) *retain.Planned {
+	w.t.Helper()
+	plan, err := retain.Plan(ctx, w.store, p, o)
 	must(w.t, err)
-	done, err := retain.Run(ctx, w.store, p, w.options())
+	done, err := retain.Run(ctx, w.store, p, o)
 	must(w.t, err)
-	if plan.Gone != done.Gone || !done.Done || plan.Done {
+	if len(plan.Merged) == 0 && plan.Gone != done.Gone || len(plan.Merged) != len(done.Merged) || !done.Done || plan.Done {
 		w.t.Fatalf("%+v was planned, %+v is gone", plan.Gone, done.Gone)
 	}
 	return done

@@ -30,8 +30,17 @@ func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 	if err != nil {
 		return nil, err
 	}
+	merged := plan.out.Merged
+	if len(merged) > 0 {
+		if err := o.Merge.all(ctx, store, merged, o); err != nil {
+			return nil, err
+		}
+		if plan, err = makePlan(ctx, calm, policy, o, nil); err != nil {
+			return nil, err
+		}
+	}
 	if plan.out.Gone.Objects == 0 {
-		plan.out.Done = true
+		plan.out.Done, plan.out.Merged = true, merged
 		return &plan.out, nil
 	}
 	o.Pin.Kind, o.Pin.Holder = pins.Prune, "prune"
@@ -59,7 +68,7 @@ func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 	if err := p.run(ctx); err != nil {
 		return nil, err
 	}
-	plan.out.Done = true
+	plan.out.Done, plan.out.Merged = true, merged
 	return &plan.out, nil
 }
 

@@ -1,0 +1,132 @@
+package retain_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/retain"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/internal/vfs/crashfs"
+)
+
+// scratch merges on a disk in memory.
+func scratch() *retain.Merge {
+	return &retain.Merge{Dir: "/", Disk: crashfs.New(), CacheBytes: 256 << 10}
+}
+
+// reasons are why snapshots stay, by LSN.
+func reasons(p *retain.Planned) (all []string) {
+	for _, s := range p.Snapshots {
+		all = append(all, s.Keep...)
+	}
+	return all
+}
+
+// TestMergedPrune: what stays only because others are increments on it is merged into them:
+// each is what it was, the archive is no larger, and the store goes on in it.
+func TestMergedPrune(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 70)
+	w.days(7)
+	policy := retain.Policy{Last: 2}
+	plain := memory(t)
+	copyOf(t, w.store, plain)
+	without, err := retain.Run(ctx, plain, policy, w.options())
+	must(t, err)
+	if !slices.Contains(reasons(without), retain.ReasonBase) {
+		t.Fatalf("nothing is there to merge: %+v", without.Snapshots)
+	}
+	o := w.options()
+	o.Merge = scratch()
+	p := w.pruneWith(policy, o)
+	if len(p.Merged) == 0 {
+		t.Fatalf("nothing was merged: %+v", p.Snapshots)
+	}
+	w.keeps(p)
+	after := w.prune(policy)
+	if after.Gone.Objects != 0 || after.All.Bytes > without.All.Bytes-without.Gone.Bytes {
+		t.Errorf("%+v is left, without merging %+v", after.All, without.All)
+	}
+	if bases := len(reasons(after)) - 2; bases > 1 {
+		t.Errorf("%d are left for others: %+v", bases, after.Snapshots)
+	}
+	for range 4 { // what was merged is merged again
+		w.days(1)
+		o.Merge = scratch()
+		w.keeps(w.pruneWith(policy, o))
+	}
+}
+
+// TestMergeNeedsKeys: what is encrypted is merged for those who are named, and else stays as
+// it is, which is said.
+func TestMergeNeedsKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 71)
+	id, err := age.GenerateX25519Identity()
+	must(t, err)
+	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.days(5)
+	o := w.options()
+	o.Merge = scratch()
+	p := w.pruneWith(retain.Policy{Last: 1}, o)
+	if len(p.Merged) != 0 || len(p.Problems) != 1 || !errors.Is(p.Problems[0], retain.ErrNotMerged) {
+		t.Errorf("%+v", p)
+	}
+	o.Merge.Seal = w.seal
+	if p = w.pruneWith(retain.Policy{Last: 1}, o); len(p.Merged) != 1 {
+		t.Errorf("%+v", p)
+	}
+	w.keeps(p)
+	for _, key := range w.keys() {
+		if k, _ := archive.ParseKey(key); k.Kind == archive.KindManifest || k.Kind == archive.KindPart {
+			if h, err := archive.ReadHeader(ctx, w.store, k); err != nil || h.Encryption != archive.EncryptionAge {
+				t.Errorf("%s is not encrypted: %v", key, err)
+			}
+		}
+	}
+}
+
+// TestMergedPruneCutOff: cut off at each call all that is promised is there, and the next run
+// finishes.
+func TestMergedPruneCutOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 72)
+	w.days(4)
+	policy := retain.Policy{Last: 1}
+	run := func(w *world) (*retain.Planned, error) {
+		o := w.options()
+		o.Merge = scratch()
+		return retain.Run(ctx, w.store, policy, o)
+	}
+	counted := objectstest.Count(memory(t))
+	copyOf(t, w.store, counted.Store)
+	promised, err := run(w.at(counted))
+	must(t, err)
+	if len(promised.Merged) != 1 {
+		t.Fatalf("%+v", promised)
+	}
+	for n := 0; n < len(counted.Log())-1; n += 3 {
+		cut := objectstest.Count(memory(t))
+		copyOf(t, w.store, cut.Store)
+		cut.At(n, objectstest.Stop)
+		if _, err := run(w.at(cut)); err == nil {
+			t.Fatalf("call %d (%s) was cut off", n, counted.Log()[n])
+		}
+		now := w.in(cut.Store)
+		now.sound(ship.Leftover)
+		if n%4 == 0 {
+			now.keeps(promised, ship.Leftover)
+		}
+		_, err := run(now)
+		must(t, err)
+		now.whole()
+		if left := len(keysOf(t, now.store)); left != len(keysOf(t, counted.Store)) {
+			t.Errorf("behind call %d (%s) %d objects are left", n, counted.Log()[n], left)
+		}
+	}
+}
