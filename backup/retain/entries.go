@@ -118,12 +118,15 @@ func (p *planner) oldNotes(l *log) {
 	}
 }
 
-// oldPins finds the pins of the dead.
+// oldPins finds the pins of the dead, and does not count those of the living.
 func (p *planner) oldPins() {
 	for _, o := range p.pins {
 		if !(pins.Seen{Key: o.Key}).Live(p.now) {
 			p.work.rest = append(p.work.rest, o)
+			continue
 		}
+		p.all.Objects-- // it goes by itself
+		p.all.Bytes -= o.size
 	}
 }
 

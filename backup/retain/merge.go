@@ -36,7 +36,7 @@ type Merged struct {
 }
 
 // ErrNotMerged: an encrypted snapshot could have been merged.
-var ErrNotMerged = errors.New("it is encrypted, and no recipients were named: not merged")
+var ErrNotMerged = errors.New("it is encrypted, and nobody was named for whom it is to be: name the recipients")
 
 // merges plans what is to be merged.
 func (p *planner) merges(o *Merge) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/retain"
 )
 
@@ -25,6 +27,7 @@ type pruneOutput struct {
 	Gone      pruneAmount     `json:"gone" doc:"what was deleted, or would be"`
 	Stays     pruneAmount     `json:"stays" doc:"what stays"`
 	Leftover  pruneAmount     `json:"leftover" doc:"of what goes, parts of snapshots that were never finished"`
+	Merged    []pruneMerged   `json:"merged" doc:"with --merge: snapshots that were merged with those before them, or would be"`
 	InUse     []string        `json:"in_use" doc:"with --dry-run: who uses the archive, so that nothing could be deleted now"`
 }
 
@@ -47,6 +50,14 @@ type pruneLog struct {
 	Gone     pruneAmount `json:"gone" doc:"objects of entries that go"`
 }
 
+// pruneMerged is a snapshot that was merged.
+type pruneMerged struct {
+	Timeline string `json:"timeline" doc:"UUID"`
+	LSN      uint64 `json:"lsn" doc:"whose state it is"`
+	Base     uint64 `json:"base" doc:"LSN of the snapshot that it is an increment on now; 0: it is whole"`
+	With     int    `json:"with" doc:"that many snapshots before it"`
+}
+
 type pruneAmount struct {
 	Objects int   `json:"objects" doc:"objects"`
 	Bytes   int64 `json:"bytes" doc:"of these"`
@@ -62,6 +73,7 @@ type pruner struct {
 	keys
 	policy retain.Policy
 	dry    bool
+	merge  bool
 }
 
 func newBackupPruneCommand(a *app) *cobra.Command {
@@ -83,10 +95,15 @@ there: they pin it. Come again later then; a pin whose holder died ends after 10
 Archiving goes on beside it. A run that is interrupted leaves nothing in half: the next
 one finishes.
 
+With --merge, snapshots that stay only because another one is an increment on them are
+merged into it first, where that makes the archive no larger. Snapshots are read, and a store
+as large as theirs is made below $TMPDIR and deleted again.
+
 Encrypted snapshots need --identity: without the key it is not known what they are
-increments on, and all that are older stay.`,
+increments on, and all that are older stay. To be merged they need --recipient as well.`,
 		Example: `  txnctl backup prune file:///srv/archive --keep-last 3 --keep-daily 14 --keep-within 7d --dry-run
   txnctl backup prune file:///srv/archive --keep-daily 7 --keep-weekly 5 --keep-monthly 12
+  txnctl backup prune file:///srv/archive --keep-daily 14 --merge
   txnctl backup prune file:///srv/archive --keep-within 30d --json | jq .gone`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeURL,
@@ -100,10 +117,12 @@ increments on, and all that are older stay.`,
 	f.IntVar(&p.policy.Monthly, "keep-monthly", 0, "keep the newest snapshot of each of the last `N` months that have one")
 	f.Var((*spanFlag)(&p.policy.Within), "keep-within", "keep all snapshots, LSNs and times of the last `TIME`: 12h, 30d, 8w, 1y")
 	f.Var((*spanFlag)(&p.policy.Left), "keep-left", "keep a timeline that another one has left for `TIME` behind its last entry (default 30d)")
+	f.BoolVar(&p.merge, "merge", false, "merge increments, so that fewer older snapshots need be kept")
 	f.BoolVar(&p.dry, "dry-run", false, "say what stays and why, and what goes, and delete nothing")
 	for _, name := range []string{"keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-within", "keep-left"} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
+	p.recipientFlag(c)
 	p.identityFlag(c)
 	return c
 }
@@ -120,14 +139,7 @@ func (p *pruner) run(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	bar := p.newProgress("prune", 1, false)
-	o := retain.Options{Identities: ids, Progress: func(done, of int) { bar.of(int64(done), int64(of)) }}
-	do := retain.Run
-	if p.dry {
-		do = retain.Plan
-	}
-	plan, err := do(ctx, store, p.policy, o)
-	bar.end()
+	plan, err := p.prune(ctx, store, retain.Options{Identities: ids})
 	if err != nil {
 		return err
 	}
@@ -137,12 +149,40 @@ func (p *pruner) run(ctx context.Context, url string) error {
 	return p.print(out, func(w io.Writer) { out.text(w, p.bold) })
 }
 
+// prune merges, if that is asked for, and deletes; or says what that would do.
+func (p *pruner) prune(ctx context.Context, store objects.Store, o retain.Options) (plan *retain.Planned, err error) {
+	bar := p.newProgress("prune", 1, false)
+	defer bar.end()
+	o.Progress = func(done, of int) { bar.of(int64(done), int64(of)) }
+	if p.merge {
+		seal, err := p.seal()
+		if err != nil {
+			return nil, err
+		}
+		o.Merge = &retain.Merge{Seal: seal, Disk: p.fs}
+	}
+	if p.dry {
+		return retain.Plan(ctx, store, p.policy, o)
+	}
+	if p.merge {
+		if o.Merge.Dir, err = os.MkdirTemp("", "txnctl-merge-"); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(o.Merge.Dir)) }()
+	}
+	return retain.Run(ctx, store, p.policy, o)
+}
+
 // problems tells of what is damaged, and what is locked, once.
 func (p *pruner) problems(plan *retain.Planned) {
 	locked := 0
 	for _, err := range plan.Problems {
 		if errors.Is(err, archive.ErrLocked) {
 			locked++
+			continue
+		}
+		if errors.Is(err, retain.ErrNotMerged) {
+			p.note("Not merged: %v", err)
 			continue
 		}
 		p.note("Damaged, and kept as long as what is around it: %v", err)
@@ -161,7 +201,7 @@ func isAre(n int, what string) string {
 
 func pruneOutputOf(p *retain.Planned) pruneOutput {
 	o := pruneOutput{
-		Snapshots: []pruneSnapshot{}, Logs: []pruneLog{}, InUse: []string{},
+		Snapshots: []pruneSnapshot{}, Logs: []pruneLog{}, InUse: []string{}, Merged: []pruneMerged{},
 		Gone: pruneAmount(p.Gone), Leftover: pruneAmount(p.Leftover),
 		Stays: pruneAmount{p.All.Objects - p.Gone.Objects, p.All.Bytes - p.Gone.Bytes},
 	}
@@ -174,6 +214,9 @@ func pruneOutputOf(p *retain.Planned) pruneOutput {
 	}
 	for _, l := range p.Logs {
 		o.Logs = append(o.Logs, pruneLog{l.Timeline.String(), uint64(l.From), uint64(l.Trim), pruneAmount(l.Gone)})
+	}
+	for _, m := range p.Merged {
+		o.Merged = append(o.Merged, pruneMerged{m.At.Timeline.String(), uint64(m.At.LSN), uint64(m.Base.LSN), m.With})
 	}
 	for _, s := range p.Pinned {
 		o.InUse = append(o.InUse, s.String())
@@ -190,6 +233,13 @@ func (o pruneOutput) text(w io.Writer, head style) {
 		verdict = o.Gone.String() + " would be deleted; nothing was changed"
 	}
 	printFacts(w, head, fact{"verdict", verdict}, fact{"stays", o.Stays.String()}, fact{"in use", strings.Join(o.InUse, "; ")})
+	would := "merged"
+	if o.DryRun {
+		would = "would be merged"
+	}
+	for _, m := range o.Merged {
+		fmt.Fprintf(w, "Snapshot at LSN %d: %s with %d before it, %s.\n", m.LSN, would, m.With, kindText(m.Base))
+	}
 	for _, l := range o.Logs {
 		o.log(w, head, l)
 	}
