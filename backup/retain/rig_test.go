@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,7 @@ type world struct {
 	store  objects.Store
 	r      *rand.Rand
 	now    time.Time
+	clock  *atomic.Int64 // now, for the goroutines of stores
 	states map[wal.Position]state
 	seal   archive.SealOptions
 	ids    []age.Identity
@@ -61,18 +63,28 @@ type world struct {
 func newWorld(t testing.TB, seed uint64) *world {
 	w := &world{
 		t: t, dir: filepath.Join(t.TempDir(), "store"), store: memory(t), r: rand.New(rand.NewPCG(seed, 7)), states: map[wal.Position]state{},
-		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		clock: new(atomic.Int64),
 	}
+	w.set(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	w.open(txn.Options{Create: true})
 	t.Cleanup(func() { must(t, w.m.Close()) })
 	w.note()
 	return w
 }
 
+// set sets the time.
+func (w *world) set(now time.Time) {
+	w.now = now
+	w.clock.Store(now.UnixNano())
+}
+
+// time is the time for stores.
+func (w *world) time() time.Time { return time.Unix(0, w.clock.Load()) }
+
 // open opens the store.
 func (w *world) open(o txn.Options) {
 	w.t.Helper()
-	o.CheckpointEvery, o.Now = -1, func() time.Time { return w.now }
+	o.CheckpointEvery, o.Now = -1, w.time
 	var err error
 	w.m, _, err = txn.Open(w.dir, o)
 	must(w.t, err)
@@ -93,7 +105,7 @@ func (w *world) note() {
 func (w *world) live(n int, pause time.Duration) {
 	w.t.Helper()
 	for range n {
-		w.now = w.now.Add(pause)
+		w.set(w.now.Add(pause))
 		_, err := w.m.Update(ctx, w.change)
 		must(w.t, err)
 		w.note()
@@ -225,7 +237,7 @@ func (w *world) days(n int) {
 	w.t.Helper()
 	for range n {
 		w.live(3, 7*time.Hour)
-		w.now = w.now.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		w.set(w.now.Truncate(24 * time.Hour).Add(24 * time.Hour))
 		w.ship()
 		w.snapshot(len(w.states)%40 == 0)
 	}
@@ -235,7 +247,7 @@ func (w *world) days(n int) {
 func (w *world) restore(to restore.Target, o restore.Options) (string, *restore.Restored, error) {
 	dir := filepath.Join(w.t.TempDir(), "restored")
 	o.Identities, o.Retry = w.ids, impatient
-	got, err := txn.Restore(ctx, w.store, dir, to, o, txn.Options{Now: func() time.Time { return w.now }})
+	got, err := txn.Restore(ctx, w.store, dir, to, o, txn.Options{Now: w.time})
 	return dir, got, err
 }
 
