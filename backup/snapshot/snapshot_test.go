@@ -348,6 +348,14 @@ func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 // impatient repeats without waiting, and gives up soon.
 var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
 
+// hasty does not wait before a call is repeated, and renews no pin.
+var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
+	if d > time.Second {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}}
+
 // The archive's store is out of reach from each call on, or loses one call or its
 // answer: there is a whole snapshot or none, and the next attempt makes it.
 func TestTakeCutOff(t *testing.T) {
@@ -359,7 +367,7 @@ func TestTakeCutOff(t *testing.T) {
 	must(t, err)
 	defer v.Close()
 	take := func(s objects.Store) (*snapshot.Manifest, error) {
-		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient})
+		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient, Pin: hasty})
 	}
 	counted := objectstest.Count(w.store)
 	whole, err := take(counted)
@@ -368,9 +376,12 @@ func TestTakeCutOff(t *testing.T) {
 	if calls < 5 {
 		t.Fatalf("only %d calls", calls)
 	}
-	position := whole.Position
+	position, all := whole.Position, counted.Log()
 	for n := range calls {
 		for _, how := range []objectstest.How{objectstest.Fail, objectstest.Stop, objectstest.LoseAnswer, objectstest.LoseCall} {
+			if strings.Contains(all[n], " "+archive.PinPrefix) && how != objectstest.Stop { // package pins tries these
+				continue
+			}
 			for key := range w.objects() {
 				must(t, w.store.Delete(ctx, key))
 			}
