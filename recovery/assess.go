@@ -152,8 +152,11 @@ func (a *assessment) log() error {
 			a.entries(next, run.First-1, "no whole record of it is there")
 		}
 		for rec, err := range run.Records(a.fs, a.own.log()) {
-			if err != nil {
+			if err != nil && !errors.Is(err, wal.ErrCorrupt) {
 				return err
+			}
+			if err != nil {
+				break // it was whole a moment ago
 			}
 			if rec.LSN < next {
 				continue
@@ -203,8 +206,8 @@ func (a *assessment) state() error {
 	snap, err := look.replayWhole(a.ctx, a.own)
 	if err == nil {
 		a.loss.At = snap.LSN()
-		if a.loss.Volumes, err = snap.VolumeCount(); errors.Is(err, wal.ErrCorrupt) {
-			err = nil
+		if n, err := snap.VolumeCount(); err == nil {
+			a.loss.Volumes = n
 		}
 	}
 	if err == nil {
@@ -219,7 +222,7 @@ func (a *assessment) state() error {
 }
 
 func (a *assessment) lost(d pagestore.Damage) error {
-	if !errors.Is(d.Err, wal.ErrCorrupt) {
+	if errors.Is(d.Err, wal.ErrVersion) {
 		return d.Err
 	}
 	list := &a.loss.Lost
@@ -258,11 +261,11 @@ func (l *look) replayWhole(ctx context.Context, own *Salvage) (*pagestore.Snapsh
 		if err == nil {
 			err = l.applyWhole(e)
 		}
-		if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, apply.ErrMismatch) {
-			break
+		if ended := ctx.Err(); ended != nil || errors.Is(err, wal.ErrVersion) {
+			return nil, errors.Join(ended, err)
 		}
 		if err != nil {
-			return nil, err
+			break
 		}
 	}
 	snap, err := l.draft.Cut()

@@ -207,11 +207,14 @@ func (s *Salvage) images(rec *wal.Record) (io.ReaderAt, error) {
 	}
 	err := checkImages(s.heap, rec)
 	var c *wal.CorruptError
-	if errors.As(err, &c) && c.LSN == 0 {
-		err = &wal.CorruptError{File: c.File, Offset: c.Offset, LSN: rec.LSN, Reason: c.Reason}
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case errors.Is(err, wal.ErrVersion):
 		return nil, err
+	case errors.As(err, &c):
+		return nil, &wal.CorruptError{File: c.File, Offset: c.Offset, LSN: rec.LSN, Reason: c.Reason}
+	default: // the disk cannot read it
+		return nil, &wal.CorruptError{File: "heap", Offset: -1, LSN: rec.LSN, Reason: err.Error()}
 	}
 	return apply.BodyOf(s.heap, 0, rec)
 }
@@ -270,11 +273,11 @@ func (s *Salvage) lostEntry(rec *wal.Record) LostEntry {
 func (s *Salvage) Begins(ctx context.Context, f func(*wal.Entry)) error {
 	for _, r := range s.runs {
 		for rec, err := range r.Records(s.fs, s.log()) {
-			if err == nil {
-				err = ctx.Err()
+			if ended := ctx.Err(); ended != nil || errors.Is(err, wal.ErrVersion) {
+				return errors.Join(ended, err)
 			}
 			if err != nil {
-				return err
+				break
 			}
 			if rec.Entry.Kind == wal.KindTimeline {
 				f(rec.Entry)

@@ -75,8 +75,8 @@ func (r Run) Records(fsys vfs.FS, dir string) iter.Seq2[*Record, error] {
 		w.off, w.win.start = r.Offset, r.Offset
 		for w.next <= r.Last {
 			rec, err := w.record()
-			if reason, bad := err.(badFrame); bad {
-				err = &CorruptError{File: r.Gen.file(), Offset: w.off, LSN: w.next, Reason: string(reason)}
+			if err != nil && !errors.Is(err, ErrVersion) { // also what the disk cannot read
+				err = &CorruptError{File: r.Gen.file(), Offset: w.off, LSN: w.next, Reason: err.Error()}
 			}
 			if err == nil && rec.Kind == FrameMark {
 				continue

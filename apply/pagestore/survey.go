@@ -30,14 +30,14 @@ func (s *Snapshot) Survey(ctx context.Context, lost func(Damage) error) (unread,
 	v := surveyor{ctx: ctx, s: s, lost: lost, image: make([]byte, wal.MaxPageSize)}
 	for vol, err := range s.Volumes() {
 		if err != nil {
-			return damaged(err)
+			return v.damaged(err)
 		}
 		if err := v.survey(vol, vol.Attrs.Name); err != nil {
 			return nil, err
 		}
 		for tag, err := range s.Tags(vol.ID) {
 			if err != nil {
-				return damaged(err)
+				return v.damaged(err)
 			}
 			if err := v.survey(tag, vol.Attrs.Name); err != nil {
 				return nil, err
@@ -47,12 +47,13 @@ func (s *Snapshot) Survey(ctx context.Context, lost func(Damage) error) (unread,
 	return nil, nil
 }
 
-// damaged sorts an error: that of the catalogue, or another.
-func damaged(e error) (unread, err error) {
-	if errors.Is(e, wal.ErrCorrupt) {
-		return e, nil
+// damaged sorts an error: that of the catalogue, or of a disk that cannot read it, or the
+// context's.
+func (v *surveyor) damaged(e error) (unread, err error) {
+	if err := v.ctx.Err(); err != nil || errors.Is(e, wal.ErrVersion) {
+		return nil, errors.Join(err, e)
 	}
-	return nil, e
+	return e, nil
 }
 
 // surveyor is one Survey.

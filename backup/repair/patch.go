@@ -11,13 +11,14 @@ import (
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/snapshot"
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/wal"
 )
 
 // build makes the store by the way that loses nothing: through the log, or else by way
 // of the damaged store's own checkpoint. When both lose something, the one that comes
-// further says what, and is gone again when that is accepted.
+// further says what, and is gone once more when that is accepted.
 func (r *repairing) build() error {
 	clean := r.got
 	err := r.through()
@@ -30,7 +31,7 @@ func (r *repairing) build() error {
 			return e
 		}
 		other := r.patch()
-		if other == nil || !isDamage(other) {
+		if other == nil || r.ctx.Err() != nil || vfs.IsFull(other) {
 			return other
 		}
 		if further(other, err) {
@@ -106,7 +107,7 @@ func (r *repairing) patchWith(own *recovery.Viewed) error {
 		if err == nil {
 			return r.onFrom(c, own.Snapshot().Head)
 		}
-		if !isDamage(err) {
+		if r.ctx.Err() != nil || vfs.IsFull(err) {
 			return err
 		}
 		tried = append(tried, err)

@@ -4,11 +4,70 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/quire-db/quire/backup/repair"
+	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/txn"
 )
+
+// sectors is a disk that cannot read a part of the files below a directory.
+type sectors struct {
+	quick
+	below    string
+	from, to int64
+}
+
+func (s sectors) OpenRead(name string) (vfs.File, error) {
+	f, err := s.quick.OpenRead(name)
+	if err == nil && strings.HasPrefix(name, s.below+string(filepath.Separator)) {
+		return unreadable{f, s}, nil
+	}
+	return f, err
+}
+
+type unreadable struct {
+	vfs.File
+	s sectors
+}
+
+func (u unreadable) ReadAt(p []byte, off int64) (int, error) {
+	if off < u.s.to && off+int64(len(p)) > u.s.from {
+		return 0, &os.PathError{Op: "read", Path: u.s.below, Err: syscall.EIO}
+	}
+	return u.File.ReadAt(p, off)
+}
+
+// The device cannot read a part of the heap, or of the log, or nothing of one of them.
+func TestRepairUnreadableSectors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 32)
+	w.live(6)
+	w.ship()
+	w.snapshot()
+	must(t, w.m.Checkpoint(ctx))
+	w.live(4)
+	w.ship()
+	must(t, w.m.Close())
+	for _, c := range []struct {
+		below    string
+		from, to int64
+	}{{"heap", 8192, 16384}, {"heap", 0, 1 << 40}, {"wal", 300, 600}, {"wal", 0, 1 << 40}} {
+		dir := w.copy()
+		was := fingerprint(t, dir)
+		ill := sectors{disk.(quick), filepath.Join(dir, c.below), c.from, c.to}
+		got, err := txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: ill})
+		if err != nil {
+			t.Fatalf("%+v: %v", c, err)
+		}
+		if got.Position.LSN != w.last() || got.Began.LSN != 0 || fingerprint(t, got.Damaged) != was {
+			t.Fatalf("%+v: %+v", c, got)
+		}
+		w.holds(dir, got)
+	}
+}
 
 // What is no file lies in the place of one, or an older file was put back. Nothing hangs,
 // nothing is followed, and the store is repaired, or says that it cannot know how far it
@@ -39,8 +98,8 @@ func TestRepairStrangeFiles(t *testing.T) {
 		name string
 		make func(string) error
 	}{
-		{"MANIFEST", fifo}, {"MANIFEST", old}, {filepath.Join(log, "00000000000000000001"), fifo}, {log, link}, {"wal", directory},
-		{filepath.Join("heap", "00000001"), link}, {filepath.Join("heap", "00000001"), directory}, {"heap", fifo}, {"LOCK", fifo}, {"quarantine", link},
+		{"MANIFEST", old}, {filepath.Join(log, "00000000000000000001"), fifo}, {log, link},
+		{filepath.Join("heap", "00000001"), directory}, {"heap", fifo}, {"LOCK", fifo}, {"quarantine", link},
 	} {
 		dir := w.copy()
 		name := filepath.Join(dir, c.name)
