@@ -448,7 +448,11 @@ func (w *world) around(t *testing.T, s *spoilt, d damage, f files, targets []nee
 	for j := range targets {
 		n := targets[(i+j)%len(targets)]
 		need := d.adds(f) && !n.exact() || slices.ContainsFunc(slices.Collect(maps.Keys(d.changed)), func(key string) bool { return n.keys[key] })
-		if tried[need]++; tried[need] > 1+min(1, heavy()) {
+		most := 1
+		if need && heavy() > 0 {
+			most = 2
+		}
+		if tried[need]++; tried[need] > most {
 			continue
 		}
 		done++
