@@ -73,9 +73,10 @@ func (r *opening) begin() error {
 
 // Reasons of begin-timeline entries.
 const (
-	ReasonCreated   = "store created"
-	ReasonPromotion = "promotion"
-	ReasonCopy      = "copy"
+	ReasonCreated    = "store created"
+	ReasonPromotion  = "promotion"
+	ReasonCopy       = "copy"
+	ReasonRolledBack = "rolled back" // its archive is ahead of it: package txn
 )
 
 // successor is the beginning of a timeline behind the last entry.

@@ -86,7 +86,7 @@ var levels = [][]row{
 		{"apply/pagestore/pagestoretest", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs wal github.com/google/uuid"},
 	},
 	{
-		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree backup/objects backup/repair backup/restore backup/snapshot internal/heap internal/vfs quarantine recovery wal " +
+		{"txn", "apply apply/pagestore apply/pagestore/manifest apply/pagestore/pagetree backup/archive backup/objects backup/repair backup/restore backup/ship backup/snapshot internal/heap internal/vfs quarantine recovery wal " +
 			"github.com/google/uuid github.com/rs/zerolog"},
 	},
 	{

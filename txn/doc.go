@@ -40,6 +40,8 @@
 //   - Old states stay readable for whoever holds them: a transaction until it
 //     ends, Manager.Hold until it is released or past its deadline. Neither delays
 //     a commit or a checkpoint. Manager.Holds lists who keeps what (hold.go).
+//   - With Options.Archive the log is archived as it becomes durable, whatever the place
+//     does meanwhile, and a store that was rolled back is found out (archive.go).
 //   - Everything is bounded (promise 12): see Options. Commits are slowed
 //     gradually, then held, when checkpoints fall behind, and refused when these
 //     fail; a transaction past its deadline is rolled back, so that an abandoned
@@ -79,17 +81,23 @@
 //
 // # Who runs
 //
-// Four goroutines belong to a Manager, and Close waits for them:
+// Four goroutines belong to a Manager, with Options.Archive five, and Close waits for them:
 //
 //   - the flusher appends, syncs and publishes groups, and freezes and rebases
 //     the store for a checkpoint between two of them;
+//
 //   - the keeper writes checkpoints and frees slots;
+//
 //   - the preparer makes the next log generation and written heap space ready
 //     ahead of need;
+//
 //   - the expirer rolls back abandoned transactions past their deadline, and
 //     releases such holds. It waits for no disk. A transaction that is still used is rolled back by the first call past
 //     its deadline, or past the end of its context, which returns ErrExpired or
 //     the context's error.
+//
+//   - the archiver, if there is one, ships durable entries (archive.go). Nobody waits
+//     for it but Open and Close, for bounded times.
 //
 // # Limits
 //

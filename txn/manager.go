@@ -69,7 +69,8 @@ type Manager struct {
 	lastCheckpoint atomic.Int64 // nanoseconds since 1970
 	stats          counters
 
-	opened  wal.LSN // the last entry when it was opened
+	opened  wal.LSN   // the last entry when it was opened
+	archive *archiver // nil when there is none
 	open    openTxs
 	holds   holdTable
 	notice  holdsFile // the keeper's, then Close's
@@ -130,6 +131,7 @@ func Open(dir string, o Options) (*Manager, *recovery.Report, error) {
 	m.lastCheckpoint.Store(o.Now().UnixNano())
 	m.start()
 	m.logPlace(&st.Report)
+	m.beginArchive()
 	m.log.Info().Str("dir", dir).Uint64("lsn", uint64(st.Draft.Head.LSN)).
 		Int("replayed", st.Report.Replayed).Dur("took", st.Report.Took).Msg("store opened")
 	return m, &st.Report, nil
@@ -159,6 +161,7 @@ func (m *Manager) close() error {
 		time.Sleep(100 * time.Microsecond)
 	}
 	m.open.rollBackAll()
+	m.endArchive()
 	m.holds.close()
 	close(m.closing)
 	m.running.Wait()

@@ -63,6 +63,9 @@ type Options struct {
 	// two checkpoints at most.
 	ConsumerLagBytes int64
 
+	// Archive has the log archived (archive.go). Without it nothing of that runs.
+	Archive ArchiveOptions
+
 	// FS is the disk and Now the clock; the real ones when nil. Random yields
 	// UUIDs and nonces; crypto/rand when nil.
 	FS     vfs.FS
@@ -98,8 +101,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	var err error
+	if o.Archive, err = o.Archive.withDefaults(o.Now); err != nil {
+		return o, err
+	}
 	switch {
 	case o.CheckpointBytes < 0, o.CacheBytes < 0, o.StageBytes < 0, o.MaxTxBytes < 0, o.InlineBytes < 0, o.ConsumerLagBytes < 0, o.TxTimeout < 0, o.HoldTTL < 0, o.MaxHolds < 0, o.SyncEvery < 0:
+		o.Archive = ArchiveOptions{} // it may have secrets
 		return o, fmt.Errorf("txn: options: a bound is negative: %+v", o)
 	case o.GenerationBytes < wal.MinGenerationBytes || o.GenerationBytes > maxGenerationBytes:
 		return o, fmt.Errorf("txn: options: GenerationBytes is %d, from %d to %d", o.GenerationBytes, wal.MinGenerationBytes, maxGenerationBytes)

@@ -43,7 +43,7 @@ func (m *Manager) PromoteAbove(ctx context.Context, epoch uint64) (wal.Position,
 	if err := m.setRole(RoleSuccessor); err != nil { // ======== the decision ========
 		return wal.Position{}, fmt.Errorf("txn: promote: %w", err)
 	}
-	pos, err := m.beginTimeline(context.WithoutCancel(ctx), recovery.ReasonPromotion, epoch)
+	pos, err := m.beginTimeline(context.WithoutCancel(ctx), recovery.ReasonPromotion, wal.Position{}, epoch)
 	if err != nil {
 		return wal.Position{}, fmt.Errorf("txn: promote: %w", m.takeBack(err))
 	}
@@ -55,6 +55,7 @@ func (m *Manager) PromoteAbove(ctx context.Context, epoch uint64) (wal.Position,
 		m.role.Store(uint32(RoleWriter))
 		m.log.Warn().Err(err).Msg("the promotion is not complete in the manifest; the next opening begins another timeline")
 	}
+	m.progress.ring() // an archiver may wait for that
 	m.log.Warn().Stringer("position", pos).Msg("promoted: the store is a writer, on a new timeline")
 	return pos, nil
 }
@@ -100,12 +101,16 @@ func (m *Manager) takeBack(err error) error {
 	return joinIf(err, m.setRole(RoleFollower))
 }
 
+// errMoved: an entry was sequenced since the position that was named.
+var errMoved = errors.New("txn: the store has gone on")
+
 // beginTimeline appends the entry that begins a timeline behind the last entry,
-// and waits until it is durable. Its epoch is above one that is given.
-func (m *Manager) beginTimeline(ctx context.Context, reason string, above uint64) (wal.Position, error) {
+// and waits until it is durable. Its epoch is above one that is given. errMoved: the
+// last entry is not the one that at names.
+func (m *Manager) beginTimeline(ctx context.Context, reason string, at wal.Position, above uint64) (wal.Position, error) {
 	var pos wal.Position
 	err := m.enterLog(ctx, func() (g *group, err error) {
-		g, pos, err = m.sequenceTimeline(reason, above)
+		g, pos, err = m.sequenceTimeline(reason, at, above)
 		return g, err
 	})
 	if err != nil {
@@ -116,9 +121,12 @@ func (m *Manager) beginTimeline(ctx context.Context, reason string, above uint64
 
 // sequenceTimeline makes such an entry the last of the logical tips, which it
 // does not change.
-func (m *Manager) sequenceTimeline(reason string, above uint64) (*group, wal.Position, error) {
+func (m *Manager) sequenceTimeline(reason string, at wal.Position, above uint64) (*group, wal.Position, error) {
 	m.seq.mu.Lock()
 	defer m.seq.mu.Unlock()
+	if at.LSN != 0 && m.seq.draft.Head.Position != at {
+		return nil, wal.Position{}, errMoved
+	}
 	if err := m.poisoned(); err != nil {
 		return nil, wal.Position{}, err
 	}

@@ -12,9 +12,9 @@ import (
 
 // Restore makes a store in dir, which is not there or empty, of an archive: see
 // package restore, whose errors it has. opts are those with which the store is opened
-// while it is made; Create and Follower are Restore's.
+// while it is made; Create and Follower are Restore's, and nothing is archived.
 func Restore(ctx context.Context, archive objects.Store, dir string, t restore.Target, o restore.Options, opts Options) (*restore.Restored, error) {
-	o.Disk = opts.FS
+	o.Disk, opts.Archive = opts.FS, ArchiveOptions{}
 	o.Open = func(dir string, make bool) (restore.Replica, error) {
 		opts.Create, opts.Follower = make, true
 		m, _, err := Open(dir, opts)

@@ -41,6 +41,7 @@ type Stats struct {
 	SinceCheckpoint   int64  // bytes of log, payload beside it counted a quarter
 	Poisoned          string // why nothing is written any more; empty while all is well
 	ConsumersDropped  uint64 // for lagging too far behind
+	Archive           ArchiveStats
 	Pages             pagestore.Stats
 }
 
@@ -54,7 +55,7 @@ func (m *Manager) Stats() Stats {
 		PayloadBytes: m.stats.payload.Load(), LogBytes: m.stats.logBytes.Load(), StagedBytes: m.area.Bytes(),
 		OpenTxs: m.open.len(), Holds: m.holds.len(), HoldsExpired: m.stats.holdsExpired.Load(), Checkpoints: m.stats.checkpoints.Load(), CheckpointsFailed: m.stats.checkpointsBad.Load(),
 		ConsumersDropped: m.stats.consumersDropped.Load(),
-		Checkpointing:    !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Pages: m.store.Stats(),
+		Checkpointing:    !m.checkpoint.in(ckIdle), SinceCheckpoint: m.pressure.level(), Archive: m.archiveStats(), Pages: m.store.Stats(),
 	}
 	if err := m.poisoned(); err != nil {
 		s.Poisoned = err.Error()

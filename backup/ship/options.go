@@ -51,6 +51,12 @@ type History []wal.Position
 // Retry says how calls of an object store are repeated.
 type Retry = objects.RetryOptions
 
+// Check returns nil if the options can be used.
+func (o Options) Check() error {
+	_, err := o.withDefaults()
+	return err
+}
+
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxBytes, 4<<20)
 	setDefault(&o.Interval, time.Second)

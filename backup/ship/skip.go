@@ -28,6 +28,29 @@ type leap struct {
 	gap   *GapError
 }
 
+// Behind says where the stream begins, when that is known before its first entry: behind
+// a position of the store's history. If entries are missing before, and a snapshot covers
+// them, the archive goes on behind that one, as Run would have it; else it is a GapError. It
+// is called before Run, if at all.
+func (a *Archiver) Behind(ctx context.Context, at wal.Position) error {
+	if a.seen == (wal.Position{}) || a.seen.LSN >= at.LSN {
+		return nil
+	}
+	gap := &GapError{Timeline: at.Timeline, First: a.seen.LSN + 1, Last: at.LSN, Stream: true}
+	err := a.leapTo(ctx, at.Timeline, at.LSN, gap)
+	if err == nil && a.leap.to.LSN == at.LSN && a.leap.to.Hash != at.Hash {
+		err = a.leapTo(ctx, at.Timeline, at.LSN+1, gap)
+	}
+	if err != nil {
+		return err
+	}
+	if a.leap.to.LSN == at.LSN {
+		return a.jump(ctx)
+	}
+	a.seen = at
+	return nil
+}
+
 // skip finds the snapshot behind which the archive can go on, though the stream
 // begins with e. Without one the gap is what it was.
 func (a *Archiver) skip(ctx context.Context, e *wal.Entry, gap *GapError) error {

@@ -1,6 +1,7 @@
 package ship_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -138,6 +139,31 @@ func TestSkipToALaterSnapshot(t *testing.T) {
 		behindGap(t, s, made, 2, wal.LSN(at))
 		if st := a.Status(); st.Skipped == 0 {
 			t.Errorf("%+v", st)
+		}
+	}
+}
+
+// TestSkipBeforeTheStream: who knows where the stream begins need not wait for its first
+// entry.
+func TestSkipBeforeTheStream(t *testing.T) {
+	made := lived(7)
+	for at := 4; at < 14; at++ {
+		for begin := 3; begin <= at; begin++ {
+			s := memory(t)
+			_, err := run(background, s, made[:2], small)
+			ok(t, err)
+			o := small
+			o.History = func(context.Context) (ship.History, error) { return historyOf(made), nil }
+			a, err := ship.Open(background, s, historyOf(made), o)
+			ok(t, err)
+			is(t, a.Behind(background, made[begin-1].Position()), ship.ErrGap)
+			takeSnapshot(t, s, made[at-1])
+			ok(t, a.Behind(background, made[begin-1].Position()))
+			if st := a.Status(); begin == at && st.Shipped != made[at-1].Position() {
+				t.Errorf("%+v", st)
+			}
+			ok(t, a.Run(background, source(made[begin:])))
+			behindGap(t, s, made, 2, wal.LSN(at))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -102,7 +103,11 @@ func (v *verifier) list() error {
 		return err
 	}
 	for key, err := range foreign {
-		v.addText(key, Foreign, err)
+		kind := Foreign
+		if strings.HasPrefix(key, objects.ProbePrefix) {
+			kind, err = Leftover, errors.New("ship: a probe of the place was interrupted; one a day later removes it")
+		}
+		v.addText(key, kind, err)
 	}
 	return nil
 }

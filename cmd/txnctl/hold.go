@@ -196,6 +196,25 @@ func (o statusOutput) consumersText() string {
 	return fmt.Sprintf("%d, for whom log is kept (txnctl consumer ls)", o.Consumers)
 }
 
+// addArchive adds how far a service that archives by itself (txn.Options.Archive) has come.
+func (o *statusOutput) addArchive(facts manifest.Facts, last wal.LSN) {
+	if c, ok := facts.Consumer(txn.ArchiveConsumer); ok {
+		is := consumerOf(c, facts, last)
+		o.Archived, o.ArchiveBehind, o.ArchiveKept, o.ArchiveLost = is.LSN, is.Behind, is.LogBytes, is.Dropped
+	}
+}
+
+// archiveText is empty when the service does not archive.
+func (o statusOutput) archiveText() string {
+	switch {
+	case o.ArchiveLost:
+		return fmt.Sprintf("has the log up to LSN %d; it lagged too far behind, and nothing is kept for it: the service goes on behind a snapshot when the archive can be reached", o.Archived)
+	case o.Archived == 0 && o.ArchiveBehind == 0:
+		return ""
+	}
+	return fmt.Sprintf("has the log up to LSN %d, %s behind, %s of log kept for it", o.Archived, count(o.ArchiveBehind, "entry"), bytesText(o.ArchiveKept))
+}
+
 // addHeld adds what the process that has the store open holds. What it says
 // wrongly of that is no reason not to say the rest.
 func (a *app) addHeld(o *statusOutput, facts manifest.Facts) error {

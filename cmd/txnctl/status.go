@@ -34,6 +34,10 @@ type statusOutput struct {
 	OldestHeld    uint64 `json:"oldest_held" doc:"LSN of the oldest of them, 0 if there is none"`
 	HeldBytes     uint64 `json:"held_bytes" doc:"of the heap that they keep together"`
 	Consumers     int    `json:"consumers" doc:"for whom log is kept"`
+	Archived      uint64 `json:"archived" doc:"LSN up to which the service's own archive had it, as last acknowledged; 0 when it has none"`
+	ArchiveBehind uint64 `json:"archive_behind" doc:"entries behind that"`
+	ArchiveKept   int64  `json:"archive_kept" doc:"bytes of log files that are kept for the archive and other consumers only"`
+	ArchiveLost   bool   `json:"archive_lost" doc:"nothing is kept for the archive any more: it lagged too far behind"`
 	Kept          uint64 `json:"kept" doc:"old states that tags and forks keep, see tag ls and graph"`
 	Role          string `json:"role" doc:"writer, follower, or successor: a follower whose promotion the next opening completes"`
 	Copied        bool   `json:"copied" doc:"it lies elsewhere than where it was last opened: a copy, or moved"`
@@ -81,6 +85,7 @@ func (a *app) statusOf(v *recovery.Viewed) (o statusOutput, err error) {
 	if o.Holder, o.Open, err = recovery.LockHolder(a.fs, a.dir); err != nil {
 		return o, err
 	}
+	o.addArchive(facts, scan.Last)
 	if err := a.addHeld(&o, facts); err != nil {
 		return o, err
 	}
@@ -122,6 +127,7 @@ func (o statusOutput) text(w io.Writer, name style) {
 		fact{"held", o.heldText()},
 		fact{"kept", o.keptText()},
 		fact{"consumers", o.consumersText()},
+		fact{"archive", o.archiveText()},
 	)
 }
 
