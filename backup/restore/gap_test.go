@@ -7,6 +7,7 @@ import (
 
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/wal"
 )
 
 // Entries that were never archived: what is before them is restored without them, what
@@ -25,7 +26,9 @@ func TestRestoreAroundAGap(t *testing.T) {
 	w.shipFrom(snap - 2)
 	w.live(3)
 	w.ship()
-	for lsn, s := range w.states {
+	head := w.m.Stats().Head.LSN
+	for _, lsn := range []wal.LSN{1, last, last + 1, last + 5, snap - 1, snap, snap + 1, snap + 9, head} {
+		s := w.states[lsn]
 		for _, target := range []restore.Target{{LSN: lsn}, {Time: s.time}} {
 			dir, got, err := w.restore(target, restore.Options{Follower: true})
 			if lsn <= last || lsn >= snap {
