@@ -35,8 +35,8 @@ import (
 //  3. no UUID is all zeros, nor is the number of a merged snapshot.
 //
 // The bytes of FORMAT, start, floor, trim and mark are below; append, pack, snapshots
-// and blobs are sealed objects (seal_format.go). Those of pins are for whoever puts
-// them.
+// and blobs are sealed objects (seal_format.go). Those of pins are package
+// pins'.
 //
 // FORMAT is
 //
