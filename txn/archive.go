@@ -77,6 +77,10 @@ type ArchiveOptions struct {
 	// AckEvery is how often at most the consumer acknowledges, at the cost of a synced
 	// write: 1 s when zero.
 	AckEvery time.Duration
+	// PackEvery is how often what was appended is merged into packs (ship.Pack): 10
+	// minutes when zero, never when negative. What is encrypted is packed if Ship.Identities
+	// open it.
+	PackEvery time.Duration
 }
 
 func (o ArchiveOptions) withDefaults(now func() time.Time) (ArchiveOptions, error) {

@@ -189,10 +189,30 @@ func (a *archiver) round() error {
 	a.enter(ArchiveRunning)
 	src := &archiveSource{a: a, w: &watcher{m: a.m, opts: WatchOptions{After: at}, at: at, tail: tail{m: a.m, next: at.LSN}}, acked: c, ackedAt: a.m.opts.Now()}
 	defer src.w.tail.close()
+	defer a.keepPacked()()
 	if err := a.ship.Run(a.ctx, src); err != nil {
 		return err
 	}
 	return src.ack()
+}
+
+// keepPacked has what is shipped packed, until the function is called that it returns.
+func (a *archiver) keepPacked() (end func()) {
+	if a.o.PackEvery < 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(a.live)
+	var packer sync.WaitGroup
+	archiver, log := a.ship, a.m.log
+	packer.Go(func() {
+		archiver.KeepPacked(ctx, a.o.PackEvery, ship.PackOptions{}, func(err error) {
+			log.Warn().Err(err).Msg("what was archived could not be packed; nothing is lost, and it is tried again")
+		})
+	})
+	return func() {
+		cancel()
+		packer.Wait()
+	}
 }
 
 // connect reaches the place, and compares the store with what is there.

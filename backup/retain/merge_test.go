@@ -11,7 +11,9 @@ import (
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/retain"
 	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs/crashfs"
+	"github.com/quire-db/quire/wal"
 )
 
 // scratch merges on a disk in memory.
@@ -128,5 +130,25 @@ func TestMergedPruneCutOff(t *testing.T) {
 		if left := len(keysOf(t, now.store)); left != len(keysOf(t, counted.Store)) {
 			t.Errorf("behind call %d (%s) %d objects are left", n, counted.Log()[n], left)
 		}
+	}
+}
+
+// TestMergedTwice: while a snapshot is there as it was taken and merged as well, nothing is
+// wrong with the archive.
+func TestMergedTwice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 72)
+	w.days(3)
+	planned := w.prune(retain.Policy{Last: 10})
+	at := planned.Snapshots[len(planned.Snapshots)-1].Position
+	m, err := snapshot.Merge(ctx, w.store, at, wal.Position{}, snapshot.MergeOptions{Dir: "/merged", Disk: crashfs.New(), Retry: impatient})
+	must(t, err)
+	if m.Merged != 1 {
+		t.Fatalf("%+v", m)
+	}
+	rep, err := ship.Verify(ctx, w.store, ship.ReadOptions{Retry: impatient})
+	must(t, err)
+	if len(rep.Problems) > 0 {
+		t.Errorf("%v", rep.Problems)
 	}
 }

@@ -276,3 +276,33 @@ func TestPackWaitsForPrunes(t *testing.T) {
 	}
 	whole(t, s, made)
 }
+
+// TestKeepPacked: beside an archiver its appends become packs, and nothing is lost.
+func TestKeepPacked(t *testing.T) {
+	made, s := lived(20), memory(t)
+	ctx, cancel := context.WithCancel(background)
+	defer cancel()
+	a, err := ship.Open(ctx, s, nil, small)
+	ok(t, err)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		a.KeepPacked(ctx, time.Millisecond, packs, func(err error) { t.Error(err) })
+	}()
+	ok(t, a.Run(ctx, source(made)))
+	for len(keysOf(t, s, archive.KindPack)) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	<-kept
+	n, err := read(t, s, made, 1, 0, ship.ReadOptions{})
+	ok(t, err)
+	if n != len(made) {
+		t.Errorf("%d of %d entries", n, len(made))
+	}
+	o := small
+	o.Seal.Recipients = []age.Recipient{new(age.X25519Recipient)}
+	a, err = ship.Open(background, memory(t), nil, o)
+	ok(t, err)
+	a.KeepPacked(background, time.Millisecond, packs, func(error) {}) // returns, having no key
+}

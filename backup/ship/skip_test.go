@@ -28,7 +28,7 @@ func takeSnapshot(t testing.TB, s objects.Store, m archivetest.Made) {
 	e := m.Entry
 	h := archive.Header{
 		Kind: archive.KindManifest, Log: e.Timeline, Epoch: e.Epoch, First: e.Last, Last: e.Last, Hash: m.Hash,
-		FirstTime: e.Time, LastTime: e.Time, ID: uuid.UUID{1, 6: 0x40, 8: 0x80}, Items: 1,
+		FirstTime: e.Time, LastTime: e.Time, ID: uuid.UUID{1, 6: 0x40, 8: 0x80}, // of no parts
 	}
 	b, _, err := archive.Seal(h, nil, []byte("a manifest"), archive.SealOptions{})
 	ok(t, err)

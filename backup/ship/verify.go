@@ -61,8 +61,8 @@ type verified struct {
 	mark     wal.LSN
 	objects  []archive.Header // that are whole
 
-	manifests map[wal.LSN]archive.Header // of snapshots; zero for those that are not whole
-	parts     map[archive.Key]bool       // of snapshots; true for those that are whole
+	manifests map[wal.LSN][]archive.Header // of snapshots, merged ones too; zero for those that are not whole
+	parts     map[archive.Key]bool         // of snapshots; true for those that are whole
 }
 
 func (v *verifier) add(key archive.Key, kind ProblemKind, err error) {
@@ -120,7 +120,7 @@ func (v *verifier) take(k archive.Key, _ int64) {
 	}
 	l := v.logs[k.Log]
 	if l == nil {
-		l = &verified{timeline: k.Log, manifests: map[wal.LSN]archive.Header{}, parts: map[archive.Key]bool{}}
+		l = &verified{timeline: k.Log, manifests: map[wal.LSN][]archive.Header{}, parts: map[archive.Key]bool{}}
 		v.logs[k.Log] = l
 	}
 	l.keys = append(l.keys, k)
@@ -192,7 +192,7 @@ func (v *verifier) snapshot(l *verified, k archive.Key) {
 		v.fail(k, err)
 	}
 	if k.Kind == archive.KindManifest {
-		l.manifests[k.First] = h
+		l.manifests[k.First] = append(l.manifests[k.First], h)
 	} else {
 		l.parts[k] = err == nil
 	}
@@ -201,18 +201,25 @@ func (v *verifier) snapshot(l *verified, k archive.Key) {
 // snapshots compares the parts that are there with those that manifests name: their
 // number is in the clear.
 func (v *verifier) snapshots(l *verified) {
-	for _, h := range l.manifests {
-		k := archive.Key{Kind: archive.KindPart, Log: l.timeline, First: h.First, ID: h.ID}
-		for ; uint64(k.Number) < h.Items && k.Check() == nil; k.Number++ {
-			if _, there := l.parts[k]; !there {
-				v.add(k, Missing, errors.New("ship: the snapshot's manifest names it"))
-			}
+	for _, manifests := range l.manifests {
+		for _, h := range manifests {
+			v.parts(l, h)
 		}
 	}
 	for k, sound := range l.parts {
-		h, there := l.manifests[k.First]
-		if named := there && (h.ID == uuid.Nil || h.ID == k.ID); sound && !named {
+		named := slices.ContainsFunc(l.manifests[k.First], func(h archive.Header) bool { return h.ID == uuid.Nil || h.ID == k.ID })
+		if sound && !named {
 			v.add(k, Leftover, errors.New("ship: no manifest names it: the snapshot was not completed, or lost its manifest"))
+		}
+	}
+}
+
+// parts finds those missing that a manifest names.
+func (v *verifier) parts(l *verified, h archive.Header) {
+	k := archive.Key{Kind: archive.KindPart, Log: l.timeline, First: h.First, ID: h.ID}
+	for ; uint64(k.Number) < h.Items && k.Check() == nil; k.Number++ {
+		if _, there := l.parts[k]; !there {
+			v.add(k, Missing, errors.New("ship: the snapshot's manifest names it"))
 		}
 	}
 }

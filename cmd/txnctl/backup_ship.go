@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/quire-db/quire/backup/archive"
@@ -274,7 +275,20 @@ func (s *shipment) once(ctx context.Context) error {
 		}
 		return e, err
 	}))
+	if err == nil && (len(s.seal.Recipients) == 0 || len(s.o.Identities) > 0) {
+		if log := s.archiver.Status().Shipped.Timeline; log != (wal.TimelineID{}) {
+			_, unpacked := ship.Pack(ctx, s.store, log, ship.PackOptions{Seal: s.seal, Identities: s.o.Identities})
+			s.unpacked(unpacked)
+		}
+	}
 	return s.explain(err)
+}
+
+// unpacked tells why entries were not packed, which is no failure.
+func (s *shipment) unpacked(err error) {
+	if err != nil {
+		s.note("What was archived could not be packed into fewer objects; nothing is lost, and it is tried again: %v", err)
+	}
 }
 
 // pollEvery is how often an idle log is looked at.
@@ -292,6 +306,11 @@ func (s *shipment) follow(ctx context.Context, idle func() error) error {
 	put, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(graceful, cancel) })()
+	var packer sync.WaitGroup
+	packing, end := context.WithCancel(ctx)
+	packer.Go(func() { s.archiver.KeepPacked(packing, 0, ship.PackOptions{}, s.unpacked) })
+	defer packer.Wait()
+	defer end()
 	err := s.archiver.Run(put, ship.Func(func(within context.Context) (ship.Entry, error) {
 		for {
 			if ctx.Err() != nil {
