@@ -86,7 +86,7 @@ func (o *Merge) all(ctx context.Context, store objects.Store, list []Merged, wit
 	for i, m := range list {
 		_, err := snapshot.Merge(ctx, store, m.At, m.Base, snapshot.MergeOptions{
 			Dir: filepath.Join(o.Dir, fmt.Sprint("merge-", i)), Disk: o.Disk, CacheBytes: o.CacheBytes,
-			Identities: with.Identities, Seal: o.Seal, Pin: with.Pin,
+			Identities: with.Identities, Seal: o.Seal, Pin: with.Pin, Retry: with.Retry,
 		})
 		if err != nil && !errors.Is(err, snapshot.ErrTaken) { // somebody else has merged it
 			return err

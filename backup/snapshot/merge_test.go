@@ -20,7 +20,7 @@ func merge(t testing.TB, store objects.Store, at, base wal.Position, o snapshot.
 	t.Helper()
 	disk := crashfs.New()
 	o.Disk, o.Dir, o.PartBytes, o.CacheBytes = disk, "/scratch", 256<<10, 256<<10
-	o.Pin = hasty
+	o.Pin, o.Retry = hasty, impatient
 	m, err := snapshot.Merge(ctx, store, at, base, o)
 	if _, e := disk.Lstat(o.Dir); !errors.Is(e, fs.ErrNotExist) {
 		t.Errorf("the directory is left: %v", e)
