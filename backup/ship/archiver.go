@@ -26,8 +26,9 @@ type Archiver struct {
 	await   *awaited       // what the archive has that the stream has not come to
 	leap    *leap          // over entries that cannot be had, while the stream is not behind them
 	batch   batch
-	marked  wal.LSN // of the log's highest mark known
-	appends int     // since then
+	marked  wal.LSN   // of the log's highest mark known
+	appends int       // since then
+	flushed time.Time // when something was put last, or the place opened
 }
 
 // awaited is a position of the archive to which the stream is read without
@@ -49,7 +50,7 @@ func Open(ctx context.Context, store objects.Store, history History, o Options) 
 		return nil, err
 	}
 	a := &Archiver{o: o, history: history}
-	a.gauge.now = o.Now
+	a.gauge.now, a.flushed = o.Now, o.Now()
 	a.gauge.s.URL = store.String()
 	o.Retry.Failed = a.gauge.retried
 	if a.place, err = newPlace(store, o.Retry); err != nil {
@@ -115,10 +116,11 @@ func (a *Archiver) run(ctx context.Context, src Source) error {
 	}
 }
 
-// next waits for an entry no longer than the first one of the batch may.
+// next waits for an entry no longer than the batch may: what comes when nothing was put
+// for a while goes at once.
 func (a *Archiver) next(ctx context.Context, src Source) (Entry, error) {
 	if a.batch.len() > 0 {
-		left := a.o.Interval - a.o.Now().Sub(a.batch.since)
+		left := a.o.Interval - a.o.Now().Sub(a.flushed)
 		if left <= 0 {
 			return Entry{}, context.DeadlineExceeded
 		}
@@ -258,9 +260,6 @@ func (a *Archiver) add(ctx context.Context, e Entry, pos wal.Position) error {
 			return err
 		}
 	}
-	if a.batch.len() == 0 {
-		a.batch.since = a.o.Now()
-	}
 	if err := a.batch.add(f, pos); err != nil {
 		return err
 	}
@@ -317,7 +316,6 @@ func (a *Archiver) noteLag() {
 type batch struct {
 	plain []byte
 	parts []part
-	since time.Time // when the first of them came
 }
 
 // part is an entry of the batch.

@@ -24,7 +24,7 @@
 // stream is behind what the archive lacks, the leap to a snapshot.
 //
 //	state     holds                               next
-//	gathering the batch follows shipped           the batch is MaxBytes, or Interval old: flush
+//	gathering the batch follows shipped           the batch is MaxBytes, or the last put Interval ago: flush
 //	flushing  put append/<first of the batch>     nil: look for the floor, gathering
 //	                                              exists: adopt
 //	adopting  the object's header was read        it ends within the batch, same hash: the rest is flushed
@@ -101,7 +101,7 @@
 // # Limits
 //
 //	Options.MaxBytes     4 MiB   of frames in one append, at most 64 MiB
-//	Options.Interval     1 s     an entry waits for others
+//	Options.Interval     1 s     between two puts
 //	Options.InlineBytes  8 MiB   payload beside its entry; larger ones go to blobs
 //	Options.BlobBytes    16 MiB
 //	Options.MarkEvery    64      appends

@@ -14,6 +14,9 @@ import (
 //	put append/<first>  nil      the batch is in the archive, unless a floor is above it
 //	                    exists   adopt: the same history is skipped, another one stops
 func (a *Archiver) flush(ctx context.Context) error {
+	if a.batch.len() > 0 {
+		defer func() { a.flushed = a.o.Now() }()
+	}
 	for a.batch.len() > 0 {
 		h, blobs := a.batch.header()
 		object, h, err := archive.Seal(h, blobs, a.batch.plain, a.o.Seal)

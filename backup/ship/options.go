@@ -22,8 +22,8 @@ type Options struct {
 	// MaxBytes of frames, plain, are put as soon as they are there: 4 MiB when
 	// zero. One entry may exceed it, by up to archive.InlineBytes.
 	MaxBytes int64
-	// Interval is how long an entry waits for others to be put with: 1 s when
-	// zero.
+	// Interval is how long two puts are apart at least, but for what fills MaxBytes: so long
+	// an entry waits for others at most. 1 s when zero.
 	Interval time.Duration
 	// InlineBytes is the largest payload that goes with its entry instead of into
 	// blobs: archive.InlineBytes, the most there can be, when zero.

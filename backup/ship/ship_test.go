@@ -156,6 +156,31 @@ func TestStreamGap(t *testing.T) {
 	whole(t, s, made[:5])
 }
 
+// TestAtOnce: what comes when nothing was put for an interval waits for nothing; what comes
+// next waits for others.
+func TestAtOnce(t *testing.T) {
+	s, made := memory(t), lived(4)
+	now := time.Now()
+	o := small
+	o.MaxBytes, o.InlineBytes, o.Interval, o.Now = 1<<20, 1<<20, time.Hour, func() time.Time { return now }
+	a, err := ship.Open(background, s, nil, o)
+	ok(t, err)
+	now = now.Add(time.Hour)
+	src := source(made[:4])
+	err = a.Run(background, ship.Func(func(ctx context.Context) (ship.Entry, error) {
+		e, err := src.Next(ctx)
+		if want := made[0].Position(); err == nil && e.Last > 1 && a.Status().Shipped != want {
+			t.Errorf("before LSN %d: %+v, want %v", e.Last, a.Status(), want)
+		}
+		return e, err
+	}))
+	ok(t, err)
+	if n := len(keysOf(t, s, archive.KindAppend)); n != 2 {
+		t.Errorf("%d appends", n)
+	}
+	whole(t, s, made[:4])
+}
+
 // TestInterval: an entry does not wait for others for long.
 func TestInterval(t *testing.T) {
 	s, made := memory(t), lived(4)
