@@ -18,7 +18,7 @@ import (
 
 // inventory is what an archive has, by log.
 type inventory struct {
-	store steady
+	store place
 	ids   []age.Identity
 	logs  map[wal.TimelineID]*log
 	snaps []*snap // of all logs, by LSN; one for each position
@@ -71,7 +71,7 @@ func (s *snap) because(reason string) {
 const relists = 20
 
 // take lists an archive, and reads what its snapshots and ends of logs say.
-func take(ctx context.Context, store steady, ids []age.Identity) (in *inventory, err error) {
+func take(ctx context.Context, store place, ids []age.Identity) (in *inventory, err error) {
 	for range relists {
 		if in, err = tryTake(ctx, store, ids); !errors.Is(err, objects.ErrNotFound) {
 			break
@@ -80,7 +80,7 @@ func take(ctx context.Context, store steady, ids []age.Identity) (in *inventory,
 	return in, err
 }
 
-func tryTake(ctx context.Context, store steady, ids []age.Identity) (*inventory, error) {
+func tryTake(ctx context.Context, store place, ids []age.Identity) (*inventory, error) {
 	in := &inventory{store: store, ids: ids, logs: map[wal.TimelineID]*log{}}
 	list, err := store.list(ctx, "")
 	if err != nil {
@@ -170,16 +170,14 @@ func (in *inventory) add(o object) {
 // ends reads the start of a log, and the header of its last object.
 func (in *inventory) ends(ctx context.Context, l *log) error {
 	key := archive.Key{Kind: archive.KindStart, Log: l.id}
-	r, _, err := in.store.Get(ctx, key.String(), 0, 4096)
+	b, _, err := in.store.read(ctx, key, maxStart)
 	if errors.Is(err, objects.ErrNotFound) {
 		return fmt.Errorf("retain: %w", &wal.CorruptError{File: key.String(), Offset: -1, Reason: "it is missing, though the log has objects: nothing was deleted"})
 	}
 	if err != nil {
 		return err
 	}
-	b := make([]byte, 4096)
-	n, _ := r.Read(b) // of memory
-	if l.start, err = archive.DecodeStart(l.id, b[:n]); err != nil {
+	if l.start, err = archive.DecodeStart(l.id, b); err != nil {
 		return err
 	}
 	slices.SortFunc(l.entries, func(a, b object) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last)) })

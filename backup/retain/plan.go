@@ -110,7 +110,11 @@ type work struct {
 // log's beginning or end is damaged, and the store's.
 func Plan(ctx context.Context, store objects.Store, p Policy, o Options) (*Planned, error) {
 	o = o.withDefaults()
-	plan, err := makePlan(ctx, newSteady(store, o.Retry), p, o, nil)
+	calm, err := newPlace(store, o.Retry)
+	if err != nil {
+		return nil, fmt.Errorf("retain: plan for %s: %w", store, err)
+	}
+	plan, err := makePlan(ctx, calm, p, o, nil)
 	if err != nil {
 		return nil, fmt.Errorf("retain: plan for %s: %w", store, err)
 	}
@@ -120,7 +124,7 @@ func Plan(ctx context.Context, store objects.Store, p Policy, o Options) (*Plann
 	return &plan.out, nil
 }
 
-func makePlan(ctx context.Context, store steady, policy Policy, o Options, before map[archive.Key]bool) (*planner, error) {
+func makePlan(ctx context.Context, store place, policy Policy, o Options, before map[archive.Key]bool) (*planner, error) {
 	if err := policy.Check(); err != nil {
 		return nil, err
 	}

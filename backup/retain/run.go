@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 
 	"github.com/quire-db/quire/backup/archive"
@@ -25,7 +24,10 @@ func Run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 }
 
 func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*Planned, error) {
-	calm := newSteady(store, o.Retry)
+	calm, err := newPlace(store, o.Retry)
+	if err != nil {
+		return nil, err
+	}
 	plan, err := makePlan(ctx, calm, policy, o, nil)
 	if err != nil {
 		return nil, err
@@ -75,7 +77,7 @@ func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 // pruner does what a plan says.
 type pruner struct {
 	plan     *planner
-	store    steady
+	store    place
 	pin      *pins.Pin
 	progress func(done, of int)
 	done     atomic.Int64
@@ -108,12 +110,8 @@ func (p *pruner) confirm(ctx context.Context, _ int, s *snap) error {
 	if err := p.pin.Err(); err != nil {
 		return err
 	}
-	r, size, err := p.store.Get(ctx, s.Key.String(), 0, -1)
+	b, size, err := p.store.read(ctx, s.Key, maxManifest)
 	if err != nil {
-		return err
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
 	if h, err := archive.DecodeHeader(s.Key, size, b); err != nil || h != s.header {
@@ -127,7 +125,7 @@ func (p *pruner) delete(ctx context.Context, _ int, o object) error {
 	if err := p.pin.Err(); err != nil {
 		return err
 	}
-	err := p.store.call(ctx, func(ctx context.Context) error { return p.store.Delete(ctx, o.Key.String()) })
+	err := p.store.Delete(ctx, o.Key.String())
 	if err == nil && p.progress != nil {
 		p.progress(int(p.done.Add(1)), p.plan.out.Gone.Objects)
 	}

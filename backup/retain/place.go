@@ -1,0 +1,99 @@
+package retain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/wal"
+)
+
+// place is the store of objects, by the keys of an archive.
+type place struct{ objects.Store }
+
+// newPlace is a place in a store whose calls are tried again.
+func newPlace(s objects.Store, r ship.Retry) (place, error) {
+	r.Tries = cmp.Or(r.Tries, 5)
+	s, err := objects.Retrying(s, r)
+	return place{s}, err
+}
+
+// maxStart and maxManifest bound what read returns: the start of a log and a manifest have
+// less.
+const (
+	maxStart    = 4096
+	maxManifest = 64 << 20
+)
+
+// read reads an object that has at most limit bytes.
+func (p place) read(ctx context.Context, key archive.Key, limit int64) (b []byte, size int64, err error) {
+	r, size, err := p.Get(ctx, key.String(), 0, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	b, err = io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err == nil && size > limit {
+		err = fmt.Errorf("retain: %w", &wal.CorruptError{File: key.String(), Offset: -1, LSN: key.First, Reason: fmt.Sprintf("it has %d bytes, at most %d are right", size, limit)})
+	}
+	return b, size, err
+}
+
+// confirm puts an object that is there already, so that it stays there. It is no error
+// that it was not.
+func (p place) confirm(ctx context.Context, key archive.Key, b []byte) error {
+	if err := p.Put(ctx, key.String(), objects.Bytes(b)); !errors.Is(err, objects.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+// list is the keys below a prefix, with the sizes of their objects. Those that are none of
+// an archive are somebody else's.
+func (p place) list(ctx context.Context, prefix string) (list []object, err error) {
+	for item, err := range p.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if k, err := archive.ParseKey(item.Key); err == nil {
+			list = append(list, object{k, item.Size})
+		}
+	}
+	return list, nil
+}
+
+// object is one in a list.
+type object struct {
+	archive.Key
+	size int64 // bytes
+}
+
+// atOnce is how many calls are made at a time.
+const atOnce = 8
+
+// each calls do for everything in a list, some at once, until one fails.
+func each[T any](ctx context.Context, list []T, do func(ctx context.Context, at int, one T) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, one := range list {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		all.Go(func() {
+			defer func() { <-slots }()
+			if err := do(ctx, i, one); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
