@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ type Options struct {
 	// makes an empty one.
 	Open       func(dir string, make bool) (Replica, error)
 	Identities []age.Identity
-	Retry      ship.Retry // of what is read of the archive
+	Retry      ship.Retry // of what is read of the archive; Tries are 5 when zero
 	AcceptLoss bool       // go on without what cannot be had, on a new timeline
 	DryRun     bool       // read and verify all that is needed, and make nothing
 	Now        func() time.Time
@@ -89,8 +90,13 @@ func Run(ctx context.Context, store objects.Store, dir string, o Options) (*Repa
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	r := &repairing{ctx: ctx, store: store, o: o, place: place{disk: o.Disk, dir: dir}, expect: map[wal.LSN]wal.Hash{}}
-	err := r.run()
+	o.Retry.Tries = cmp.Or(o.Retry.Tries, 5)
+	tried, err := objects.Retrying(store, o.Retry)
+	if err != nil {
+		return nil, fmt.Errorf("repair: %w", err)
+	}
+	r := &repairing{ctx: ctx, store: tried, o: o, place: place{disk: o.Disk, dir: dir}, expect: map[wal.LSN]wal.Hash{}}
+	err = r.run()
 	if err = errors.Join(err, r.close(err != nil)); err != nil {
 		return nil, fmt.Errorf("repair: %s from %s: %w", dir, store, err)
 	}
