@@ -135,7 +135,7 @@ func TestMergeCutOff(t *testing.T) {
 		how := []objectstest.How{objectstest.Stop, objectstest.LoseAnswer, objectstest.Fail, objectstest.LoseCall}[n%4]
 		cut := objectstest.Count(w.store)
 		cut.At(n, how)
-		_, failed := merge(t, cut, last.Position, wal.Position{}, snapshot.MergeOptions{})
+		_, failed := merge(t, cut, last.Position, wal.Position{}, snapshot.MergeOptions{Retry: impatient})
 		m, err := merge(t, w.store, last.Position, wal.Position{}, snapshot.MergeOptions{})
 		if err != nil && !errors.Is(err, snapshot.ErrTaken) {
 			t.Fatalf("behind call %d (%s), %d: %v, and then %v", n, calls[n], how, failed, err)
