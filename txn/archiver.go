@@ -390,14 +390,7 @@ func (a *archiver) wait(ctx context.Context, d time.Duration) error {
 	if sleep := a.m.opts.Archive.Ship.Retry.Sleep; sleep != nil {
 		return sleep(ctx, d)
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return objects.Sleep(ctx, d)
 }
 
 // endArchive ships what is durable, within bounds, and waits for the goroutine.

@@ -46,7 +46,7 @@ func Retrying(s Store, o RetryOptions) (Store, error) {
 		return nil, fmt.Errorf("objects: waits of %v to %v, calls of %v, %d tries: none may be negative, and Most is at least First", o.First, o.Most, o.Call, o.Tries)
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = Sleep
 	}
 	if r, ok := s.(*retrying); ok {
 		s = r.Store
@@ -54,7 +54,8 @@ func Retrying(s Store, o RetryOptions) (Store, error) {
 	return &retrying{s, o}, nil
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for real time, and returns ctx's error when that ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -102,17 +102,10 @@ func read(ctx context.Context, store objects.Store, k archive.Key) (s Seen, err 
 	return s, nil
 }
 
-// Others are the live pins of others. It looks more than once, if need be.
+// Others are the live pins of others.
 func (p *Pin) Others(ctx context.Context) (live []Seen, err error) {
-	for try := range tries {
-		if live, _, err = List(ctx, p.store, p.o.Now()); err == nil {
-			break
-		}
-		if hopeless(err) || try+1 == tries || p.o.Sleep(ctx, firstPause<<try) != nil {
-			return nil, err
-		}
-	}
-	return slices.DeleteFunc(live, func(s Seen) bool { return s.Key.ID == p.id }), nil
+	live, _, err = List(ctx, p.store, p.o.Now())
+	return slices.DeleteFunc(live, func(s Seen) bool { return s.Key.ID == p.id }), err
 }
 
 // lookEvery is how often Await looks.

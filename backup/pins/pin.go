@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"sync"
@@ -30,7 +29,7 @@ type Options struct {
 	Holder string        // what is at work, for people; the machine's name and the process are added
 	TTL    time.Duration // 5 minutes when zero
 	Now    func() time.Time
-	// Sleep waits, and returns ctx's error when that ends first.
+	// Sleep waits, and returns ctx's error when that ends first: for real time when nil.
 	Sleep func(ctx context.Context, d time.Duration) error
 }
 
@@ -45,20 +44,11 @@ func (o Options) withDefaults() Options {
 		o.Now = time.Now
 	}
 	if o.Sleep == nil {
-		o.Sleep = sleep
+		o.Sleep = objects.Sleep
 	}
 	host, _ := os.Hostname() // for people
 	o.Holder = fmt.Sprintf("%s on %s, process %d", o.Holder, host, os.Getpid())
 	return o
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Pin is held until Release. A nil one holds nothing, and all its methods but Others
@@ -83,6 +73,10 @@ type Pin struct {
 // Errors: those of store, of a place that cannot be written to, too.
 func Hold(ctx context.Context, store objects.Store, o Options) (*Pin, error) {
 	o = o.withDefaults()
+	store, err := objects.Retrying(store, objects.RetryOptions{Tries: tries, Sleep: o.Sleep})
+	if err != nil {
+		return nil, err
+	}
 	p := &Pin{store: store, o: o, id: uuid.New(), body: encode(o.Kind, o.Holder), done: make(chan struct{})}
 	if err := p.renew(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("pins: pin %s: %w", store, err), p.remove(ctx))
@@ -112,7 +106,8 @@ func (p *Pin) renew(ctx context.Context) error {
 	ends := p.o.Now().Add(p.o.TTL)
 	key := archive.Key{Kind: archive.KindPin, Expires: ends.UnixMilli(), ID: p.id}
 	p.add(key)
-	if err := p.put(ctx, key); err != nil {
+	err := p.store.Put(ctx, key.String(), objects.Bytes(p.body))
+	if err != nil && !errors.Is(err, objects.ErrExists) { // the UUID is ours
 		return err
 	}
 	for _, k := range p.older(key, ends) {
@@ -154,29 +149,9 @@ func (p *Pin) drop(key archive.Key) {
 	p.keys = slices.DeleteFunc(p.keys, func(k archive.Key) bool { return k == key })
 }
 
-// A call is tried that often, after pauses that double.
-const (
-	tries      = 4
-	firstPause = 100 * time.Millisecond
-)
-
-func (p *Pin) put(ctx context.Context, key archive.Key) (err error) {
-	for try := range tries {
-		err = p.store.Put(ctx, key.String(), objects.Bytes(p.body))
-		if err == nil || errors.Is(err, objects.ErrExists) { // the UUID is ours
-			return nil
-		}
-		if hopeless(err) || try+1 == tries || p.o.Sleep(ctx, firstPause<<try) != nil {
-			return err
-		}
-	}
-	return err
-}
-
-// hopeless reports whether another try would fail alike.
-func hopeless(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, objects.ErrForeign) || errors.Is(err, objects.ErrFailed)
-}
+// tries of a call, also of one that store would try for longer: who cannot write to a place
+// goes on without a pin, and is to know soon.
+const tries = 4
 
 // Err is nil as long as everybody has respected the pin without a break, ErrLapsed from
 // then on, and nil for a nil one, which nobody ever did.

@@ -164,7 +164,7 @@ func TestCannotPin(t *testing.T) {
 	for _, how := range []objectstest.How{objectstest.Fail, objectstest.Stop} {
 		cut := objectstest.Count(memory(t))
 		cut.At(0, how)
-		p, err := Hold(background, cut, Options{Sleep: func(ctx context.Context, d time.Duration) error { return sleep(ctx, min(d, time.Microsecond)) }})
+		p, err := Hold(background, cut, Options{Sleep: func(ctx context.Context, d time.Duration) error { return objects.Sleep(ctx, min(d, time.Microsecond)) }})
 		if (how == objectstest.Stop) != errors.Is(err, objectstest.ErrCut) || (err == nil) != (p != nil) {
 			t.Errorf("%v, %v", p, err)
 		}
@@ -193,7 +193,7 @@ func TestPutIsUnknown(t *testing.T) {
 func TestUsersAndPrunesNeverMeet(t *testing.T) {
 	s := memory(t)
 	var using, pruning, pruned atomic.Int32
-	o := Options{Sleep: func(ctx context.Context, d time.Duration) error { return sleep(ctx, min(d, time.Millisecond)) }}
+	o := Options{Sleep: func(ctx context.Context, d time.Duration) error { return objects.Sleep(ctx, min(d, time.Millisecond)) }}
 	use := func() error {
 		p, err := Hold(background, s, o)
 		if err == nil {
@@ -246,11 +246,10 @@ func TestUsersAndPrunesNeverMeet(t *testing.T) {
 // TestAwaitEnds: a prune that died is waited for until its pin has ended.
 func TestAwaitEnds(t *testing.T) {
 	s, c := memory(t), newClock()
-	dead := objectstest.Count(s)
-	prune, err := Hold(background, dead, c.options(Prune))
+	prune, err := Hold(background, s, c.options(Prune))
 	must(t, err)
-	dead.At(len(dead.Log()), objectstest.Stop)
-	_ = prune.Release(background) // which does nothing
+	prune.stop() // it dies
+	<-prune.done
 	p, err := Hold(background, s, c.options(Use))
 	must(t, err)
 	done := make(chan error)

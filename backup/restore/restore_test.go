@@ -20,6 +20,7 @@ import (
 
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -278,6 +279,14 @@ func TestRestoreWithout(t *testing.T) {
 // impatient repeats without waiting, and gives up soon.
 var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
 
+// hasty does not wait before a call is repeated, and renews no pin.
+var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
+	if d > time.Second {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}}
+
 // The archive's store is out of reach from each call on: the restore fails as a
 // whole, and the next one succeeds.
 func TestRestoreCutOff(t *testing.T) {
@@ -286,7 +295,7 @@ func TestRestoreCutOff(t *testing.T) {
 	w.history()
 	counted := objectstest.Count(w.store)
 	run := func(dir string) (*restore.Restored, error) {
-		return txn.Restore(ctx, counted, dir, restore.Target{}, restore.Options{Retry: impatient}, txn.Options{})
+		return txn.Restore(ctx, counted, dir, restore.Target{}, restore.Options{Retry: impatient, Pin: hasty}, txn.Options{})
 	}
 	parent := t.TempDir()
 	_, err := run(filepath.Join(parent, "first"))
@@ -296,7 +305,7 @@ func TestRestoreCutOff(t *testing.T) {
 		t.Fatalf("only %d calls", calls)
 	}
 	dry := func() (*restore.Restored, error) {
-		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, DryRun: true}, txn.Options{})
+		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, Pin: hasty, DryRun: true}, txn.Options{})
 	}
 	counted = objectstest.Count(w.store)
 	_, err = dry()

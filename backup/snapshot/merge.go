@@ -63,13 +63,12 @@ func merge(ctx context.Context, store objects.Store, at, base wal.Position, o Me
 	if o.Retry.Tries == 0 {
 		o.Retry.Tries = defaultTries
 	}
-	once := store
 	store, err = objects.Retrying(store, o.Retry)
 	if err != nil {
 		return nil, err
 	}
 	o.Pin.Holder = "merge"
-	pin, err := pins.Hold(ctx, once, o.Pin) // it has tries of its own
+	pin, err := pins.Hold(ctx, store, o.Pin)
 	if err == nil {
 		err = pin.Await(ctx)
 	}

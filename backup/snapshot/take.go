@@ -84,7 +84,7 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 		return nil, fmt.Errorf("snapshot: take one at %v: %w", m.Position, err)
 	}
 	o.Pin.Holder = "snapshot"
-	pin, err := pins.Hold(ctx, once, o.Pin) // it has tries of its own
+	pin, err := pins.Hold(ctx, store, o.Pin)
 	if err == nil {
 		err = pin.Await(ctx)
 	}
