@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/wal"
 )
@@ -150,7 +151,7 @@ func (r *repairing) sound() error {
 	if rep.Clean {
 		return fmt.Errorf("%w: %s; move one of them away", ErrLeft, r.place.repaired())
 	}
-	return r.place.clear(r.place.repaired())
+	return vfs.RemoveAll(r.o.Disk, r.place.repaired())
 }
 
 // reread says what a repaired store is.

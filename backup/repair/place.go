@@ -120,34 +120,6 @@ func (p *place) there(name string) (bool, error) {
 	return err == nil, err
 }
 
-// clear removes what a run of repair made, and no more.
-func (p *place) clear(dir string) error {
-	there, err := p.there(dir)
-	if !there || err != nil {
-		return err
-	}
-	return p.remove(dir)
-}
-
-func (p *place) remove(dir string) error {
-	entries, err := p.disk.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name)
-		if e.Mode.IsDir() {
-			err = p.remove(name)
-		} else {
-			err = p.disk.Remove(name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return p.disk.Remove(dir)
-}
-
 // name says that the store is whole and proven.
 func (p *place) name() error {
 	err := p.disk.SyncDir(p.making())

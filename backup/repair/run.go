@@ -164,7 +164,7 @@ func (r *repairing) close(failed bool) error {
 
 // discard removes what was made of the new store.
 func (r *repairing) discard() error {
-	return errors.Join(r.place.clear(r.place.making()), r.place.clear(r.place.making()+".restoring"))
+	return errors.Join(vfs.RemoveAll(r.o.Disk, r.place.making()), vfs.RemoveAll(r.o.Disk, r.place.making()+".restoring"))
 }
 
 func (r *repairing) progress(p Progress) {

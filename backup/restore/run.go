@@ -178,7 +178,7 @@ func (r *restoring) run() error {
 func (r *restoring) fill() error {
 	err := r.load()
 	for len(r.chain) > 0 && unusable(err) {
-		if err = errors.Join(r.again(err), r.clear(r.whole())); err == nil {
+		if err = errors.Join(r.again(err), vfs.Clear(r.o.Disk, r.whole())); err == nil {
 			err = r.load()
 		}
 	}

@@ -60,7 +60,7 @@ func (r *restoring) stage() error {
 	}
 	err := r.vacant() // still: another restore may have come to its end
 	if err == nil {
-		err = r.remove(r.scratch())
+		err = vfs.RemoveAll(r.o.Disk, r.scratch())
 	}
 	if err == nil {
 		err = r.emptied(r.staged())
@@ -78,7 +78,7 @@ func (r *restoring) stage() error {
 func (r *restoring) emptied(dir string) error {
 	err := r.o.Disk.Mkdir(dir)
 	if errors.Is(err, fs.ErrExist) {
-		err = r.clear(dir)
+		err = vfs.Clear(r.o.Disk, dir)
 	}
 	return err
 }
@@ -110,40 +110,9 @@ func (r *restoring) lock() error {
 	return nil
 }
 
-// clear removes what is in a directory.
-func (r *restoring) clear(dir string) error {
-	entries, err := r.o.Disk.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name)
-		if e.Mode.IsDir() {
-			if err := r.clear(name); err != nil {
-				return err
-			}
-		}
-		if err := r.o.Disk.Remove(name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remove removes a directory with what is in it, if it is there.
-func (r *restoring) remove(dir string) error {
-	if _, err := r.o.Disk.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := r.clear(dir); err != nil {
-		return err
-	}
-	return r.o.Disk.Remove(dir)
-}
-
 // discard removes the staging directories.
 func (r *restoring) discard() error {
-	return errors.Join(r.remove(r.scratch()), r.remove(r.staged()), r.release())
+	return errors.Join(vfs.RemoveAll(r.o.Disk, r.scratch()), vfs.RemoveAll(r.o.Disk, r.staged()), r.release())
 }
 
 func (r *restoring) release() error {

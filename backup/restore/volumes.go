@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -301,7 +302,7 @@ func (r *restoring) sameDigest(snap *pagestore.Snapshot, l *pagestore.Loader) er
 // keep opens the store of the volumes, proves that each is what it was in the whole
 // one, and promotes it: from here on it is like any store that was restored.
 func (r *restoring) keep(at wal.Position) (err error) {
-	if err = r.remove(r.scratch()); err == nil {
+	if err = vfs.RemoveAll(r.o.Disk, r.scratch()); err == nil {
 		err = r.o.Disk.SyncDir(filepath.Dir(r.staged())) // before there is a store that nobody looks beside
 	}
 	if err != nil {

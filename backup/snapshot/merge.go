@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 
 	"filippo.io/age"
 	"github.com/google/uuid"
@@ -90,7 +88,7 @@ func merge(ctx context.Context, store objects.Store, at, base wal.Position, o Me
 	if err := o.Disk.Mkdir(o.Dir); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, removeAll(o.Disk, o.Dir)) }()
+	defer func() { err = errors.Join(err, vfs.RemoveAll(o.Disk, o.Dir)) }()
 	if err := o.load(ctx, store, chain); err != nil {
 		return nil, err
 	}
@@ -178,21 +176,4 @@ func (m *Manifest) putMerged(ctx context.Context, store objects.Store, o archive
 		return ErrTaken
 	}
 	return nil
-}
-
-// removeAll removes a directory with all that is in it.
-func removeAll(disk vfs.FS, dir string) error {
-	entries, err := disk.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name)
-		if e.Mode.IsDir() {
-			err = errors.Join(err, removeAll(disk, name))
-		} else {
-			err = errors.Join(err, disk.Remove(name))
-		}
-	}
-	return errors.Join(err, disk.Remove(dir))
 }
