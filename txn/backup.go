@@ -19,7 +19,8 @@ import (
 // store's, and their GiveWay is the manager's unless there is one.
 //
 // Errors are those of snapshot.Take; snapshot.ErrTaken says that the archive has it
-// already. Wait's, as the state must be durable: nothing in an archive is ahead of its
+// already, snapshot.ErrNoArchive that nobody has begun one: with Options.Archive that is done
+// when the place was first reached. Wait's, as the state must be durable: nothing in an archive is ahead of its
 // store. Cost: that of pagestore.Export.
 func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.Options) (*snapshot.Manifest, error) {
 	h, err := m.Hold(ctx, HoldOptions{Owner: "backup", Reason: "a snapshot is taken"})

@@ -58,6 +58,7 @@
 //	wal.ErrCorrupt, wal.ErrVersion  an object is damaged, or a newer Quire's
 //	ErrDiverged        at the same LSN there is a snapshot of another history
 //	pins.ErrLapsed     the archive was out of reach for too long: take it again
+//	ErrNoArchive       nobody has begun the archive: ship.Open does
 //	ErrBase            the base is not before the snapshot, or not in the archive
 //	objects.ErrUnknown  the manifest was put, and the answer lost: it may be there
 package snapshot

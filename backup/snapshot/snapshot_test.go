@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"filippo.io/age"
+	"github.com/google/uuid"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
@@ -57,6 +58,7 @@ func newWorld(t testing.TB, seed uint64) *world {
 	t.Cleanup(func() { must(t, w.m.Close()) })
 	w.store, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
 	must(t, err)
+	must(t, w.store.Put(ctx, archive.FormatKey, objects.Bytes(archive.EncodeFormat(archive.Format{Archive: uuid.New(), Made: 1}))))
 	return w
 }
 
@@ -227,12 +229,14 @@ func TestTaken(t *testing.T) {
 	}
 }
 
+// objects are those of the archive, but for FORMAT.
 func (w *world) objects() map[string]int64 {
 	all := map[string]int64{}
 	for item, err := range w.store.List(ctx, "") {
 		must(w.t, err)
 		all[item.Key] = item.Size
 	}
+	delete(all, archive.FormatKey)
 	return all
 }
 
@@ -522,5 +526,29 @@ func TestTakeOfADamagedPage(t *testing.T) {
 	}
 	if left := w.objects(); len(left) != 0 {
 		t.Errorf("there are objects: %v", left)
+	}
+}
+
+// A place that nobody has begun is refused, and stays empty, so that an archive can begin there.
+func TestTakeWithoutAnArchive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 23)
+	w.live(3)
+	must(t, w.m.Checkpoint(ctx))
+	v, err := recovery.View(vfs.OS(), w.dir, 0)
+	must(t, err)
+	defer v.Close()
+	empty, err := objects.OpenDir(t.TempDir(), objects.DirOptions{})
+	must(t, err)
+	o := snapshot.Options{PageSize: wal.DefaultPageSize}
+	if _, err := snapshot.Take(ctx, empty, v.Snapshot(), o); !errors.Is(err, snapshot.ErrNoArchive) {
+		t.Errorf("without a FORMAT: %v", err)
+	}
+	for item, err := range empty.List(ctx, "") {
+		t.Errorf("%s was put: %v", item.Key, err)
+	}
+	must(t, empty.Put(ctx, archive.FormatKey, objects.Bytes([]byte("of something else"))))
+	if _, err := snapshot.Take(ctx, empty, v.Snapshot(), o); !errors.Is(err, wal.ErrCorrupt) {
+		t.Errorf("with a damaged FORMAT: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ var (
 	ErrTaken = errors.New("the archive has it already")
 	// ErrBase: an increment cannot follow from that snapshot.
 	ErrBase = errors.New("not a base for this snapshot")
+	// ErrNoArchive: the place is no archive yet. Nothing was put.
+	ErrNoArchive = errors.New("no archive was begun there yet; nothing was put: package ship begins one, as does a manager with Options.Archive")
 )
 
 // Options of Take.
@@ -56,7 +59,8 @@ const defaultTries = 8
 // takers is how many parts are sealed and put at once.
 const takers = 2
 
-// Take puts a snapshot into the archive, which has a FORMAT and the log's start.
+// Take puts a snapshot into the archive, which has a FORMAT, else it is ErrNoArchive: a place
+// with snapshots and no FORMAT would be taken for an archive that lost it.
 // held is held until Take returns. The archive is pinned meanwhile, so that neither the base
 // nor the parts are taken for what nothing needs; a prune that is at work is waited for. The caller vouches that the base is of held's
 // history; that the archive has it is looked up. After an error nothing of it is
@@ -77,6 +81,9 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	}
 	once := store
 	store, err := objects.Retrying(store, o.Retry)
+	if err == nil {
+		err = begun(ctx, store)
+	}
 	if err == nil {
 		err = m.absent(ctx, store)
 	}
@@ -118,6 +125,25 @@ func (m *Manifest) export(held *pagestore.Snapshot, w *writer) (err error) {
 	m.Items, m.Images, m.Bytes = done.Items, done.Images, done.Bytes
 	return err
 }
+
+// begun is nil when somebody has begun the archive, in a version that this package writes.
+func begun(ctx context.Context, store objects.Store) error {
+	r, _, err := store.Get(ctx, archive.FormatKey, 0, formatBytes)
+	if errors.Is(err, objects.ErrNotFound) {
+		return ErrNoArchive
+	}
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err == nil {
+		_, err = archive.DecodeFormat(b)
+	}
+	return err
+}
+
+// formatBytes is more than a FORMAT has.
+const formatBytes = 4096
 
 // based is nil when the archive has the base.
 func (m *Manifest) based(ctx context.Context, store objects.Store) error {

@@ -224,7 +224,7 @@ func backUpBesideWriters(dir string) error {
 
 // beside is the median of the ratios of a slice with, and one without.
 func (w *writers) beside(m *txn.Manager, dir string) (float64, error) {
-	store, err := objects.OpenDir(dir, objects.DirOptions{Create: true})
+	store, err := beginArchive(m, dir)
 	if err != nil {
 		return 0, err
 	}
