@@ -11,9 +11,9 @@ import (
 // Repair makes a store that takes the place of the damaged one in dir, of an archive and
 // what of the damaged one's log is whole: see package repair, whose errors it has. opts
 // are those with which the new store is opened while it is made; Create, Follower and
-// ConsumerLagBytes are Repair's.
+// ConsumerLagBytes are Repair's, and nothing is archived.
 func Repair(ctx context.Context, archive objects.Store, dir string, o repair.Options, opts Options) (*repair.Repaired, error) {
-	o.Disk = opts.FS
+	o.Disk, opts.Archive = opts.FS, ArchiveOptions{}
 	o.Open = func(dir string, make bool) (repair.Replica, error) {
 		opts.Create, opts.Follower, opts.ConsumerLagBytes = make, true, math.MaxInt64
 		m, _, err := Open(dir, opts)

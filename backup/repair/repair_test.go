@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/quire-db/quire/apply/pagestore/manifest"
+	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/repair"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs"
@@ -287,5 +288,33 @@ func TestRepairRefuses(t *testing.T) {
 	}
 	if fingerprint(t, dir) != was || len(beside(t, dir)) != 0 {
 		t.Error("a refusal changed something", beside(t, dir))
+	}
+}
+
+// unused is a store of objects that nobody may use, not even for its name.
+type unused struct {
+	objects.Store
+	t testing.TB
+}
+
+func (u unused) String() string {
+	u.t.Error("the place of Options.Archive is used")
+	return "unused"
+}
+
+// With the options that a service has, its archive among them, the new store archives
+// nothing: what is begun with a loss may yet be thrown away.
+func TestRepairArchivesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.history()
+	must(t, w.m.Close())
+	dir := w.copy()
+	damage(t, filepath.Join(dir, "MANIFEST"), damages["cut"])
+	o := txn.Options{FS: disk, Archive: txn.ArchiveOptions{Store: unused{t: t}}}
+	got, err := txn.Repair(ctx, w.archive, dir, repair.Options{AcceptLoss: true}, o)
+	must(t, err)
+	if got.Began.LSN == 0 {
+		t.Errorf("it is no writer: %+v", got)
 	}
 }
