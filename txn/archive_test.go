@@ -14,11 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rs/zerolog"
 
+	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
+	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs/crashfs"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
@@ -628,5 +631,42 @@ func TestArchiveOnARealDisk(t *testing.T) {
 	rep, err := ship.Verify(context.Background(), d, ship.ReadOptions{})
 	if err != nil || len(rep.Problems) > 0 {
 		t.Fatal(rep, err)
+	}
+}
+
+// TestBackupIsEncrypted: with an archive that is encrypted snapshots are, too, if nothing else
+// is said.
+func TestBackupIsEncrypted(t *testing.T) {
+	t.Parallel()
+	ctx, p := context.Background(), newPlace(t, crashfs.New())
+	key := func() *age.X25519Identity {
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	own, other := key(), key()
+	s := unopened(t, p)
+	s.opts.Archive.Ship.Seal.Recipients, s.opts.Archive.Ship.Identities = []age.Recipient{own.Recipient()}, []age.Identity{own}
+	s.open()
+	for what, c := range map[string]struct {
+		o     snapshot.Options
+		opens age.Identity
+	}{
+		"the archive's": {opens: own},
+		"another's":     {snapshot.Options{Seal: archive.SealOptions{Recipients: []age.Recipient{other.Recipient()}}}, other},
+	} {
+		s.write(1)
+		made, err := s.Backup(ctx, p, c.o)
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		if _, err := snapshot.Read(ctx, p, made.Position, nil); !errors.Is(err, archive.ErrLocked) {
+			t.Errorf("%s: without a key: %v", what, err)
+		}
+		if _, err := snapshot.Read(ctx, p, made.Position, []age.Identity{c.opens}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -16,7 +16,9 @@ import (
 // of the newest state when it is called, whatever is committed meanwhile. It holds
 // that state, and reads it. While transactions commit it takes a twelfth of the
 // processors (giver); alone it takes what it can use. The options' page size is the
-// store's, and their GiveWay is the manager's unless there is one.
+// store's, and their GiveWay is the manager's unless there is one. Without recipients it is
+// encrypted to those of Options.Archive, wherever it is put: a service that archives in secret
+// does not put its state beside that in the clear.
 //
 // Errors are those of snapshot.Take; snapshot.ErrTaken says that the archive has it
 // already, snapshot.ErrNoArchive that nobody has begun one: with Options.Archive that is done
@@ -37,6 +39,9 @@ func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.
 		return nil, fmt.Errorf("txn: backup of LSN %d: %w", snap.LSN(), err)
 	}
 	o.PageSize = m.store.Facts().Options.PageSize
+	if len(o.Seal.Recipients) == 0 {
+		o.Seal.Recipients = m.opts.Archive.Ship.Seal.Recipients
+	}
 	if o.GiveWay == nil {
 		o.GiveWay = (&giver{m: m}).giveWay
 	}
