@@ -670,3 +670,45 @@ func TestBackupIsEncrypted(t *testing.T) {
 		}
 	}
 }
+
+// TestBackupIntoAnothersArchive: it is refused, with an archiver of its own and without, and what
+// is there can be restored as before.
+func TestBackupIntoAnothersArchive(t *testing.T) {
+	t.Parallel()
+	ctx, p := context.Background(), newPlace(t, crashfs.New())
+	one := newArchived(t, p)
+	one.write(3)
+	one.close()
+	refused := newArchived(t, p)
+	without := unopened(t, p)
+	without.opts.Archive = txn.ArchiveOptions{}
+	without.open()
+	for what, other := range map[string]*archived{"its archiver was refused": refused, "it archives nothing": without} {
+		other.write(3)
+		if _, err := other.Backup(ctx, p, snapshot.Options{}); !errors.Is(err, ship.ErrDiverged) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	one.verified()
+	one.restores(restore.Target{})
+
+	one.open()
+	one.write(1)
+	if _, err := one.Backup(ctx, p, snapshot.Options{}); err != nil {
+		t.Error(err)
+	}
+	one.await()
+	one.close()
+	dir := filepath.Join(one.base, "promoted")
+	if _, err := txn.Restore(ctx, p, dir, restore.Target{}, restore.Options{}, txn.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := txn.Open(dir, txn.Options{Archive: eager(p)}) // on a timeline that the archive may not have seen yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.Backup(ctx, p, snapshot.Options{}); err != nil {
+		t.Error(err)
+	}
+}

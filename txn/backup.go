@@ -2,12 +2,15 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/wal"
 )
@@ -22,9 +25,10 @@ import (
 //
 // Errors are those of snapshot.Take; snapshot.ErrTaken says that the archive has it
 // already, snapshot.ErrNoArchive that nobody has begun one: with Options.Archive that is done
-// when the place was first reached. Wait's, as the state must be durable: nothing in an archive is ahead of its
+// when the place was first reached. ship.ErrDiverged: the archive is another store's, or the
+// manager's own that was stopped by that; nothing was put. Wait's, as the state must be durable: nothing in an archive is ahead of its
 // store. Cost: that of pagestore.Export.
-func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.Options) (*snapshot.Manifest, error) {
+func (m *Manager) Backup(ctx context.Context, place objects.Store, o snapshot.Options) (*snapshot.Manifest, error) {
 	h, err := m.Hold(ctx, HoldOptions{Owner: "backup", Reason: "a snapshot is taken"})
 	if err != nil {
 		return nil, fmt.Errorf("txn: backup: %w", err)
@@ -38,6 +42,9 @@ func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.
 	if _, err := m.Wait(ctx, snap.Head.Position, Ack{Applied: true}); err != nil {
 		return nil, fmt.Errorf("txn: backup of LSN %d: %w", snap.LSN(), err)
 	}
+	if err := m.belongs(ctx, place, snap.Head.Timeline, o.Retry); err != nil {
+		return nil, fmt.Errorf("txn: backup of LSN %d: %w", snap.LSN(), err)
+	}
 	o.PageSize = m.store.Facts().Options.PageSize
 	if len(o.Seal.Recipients) == 0 {
 		o.Seal.Recipients = m.opts.Archive.Ship.Seal.Recipients
@@ -45,7 +52,55 @@ func (m *Manager) Backup(ctx context.Context, archive objects.Store, o snapshot.
 	if o.GiveWay == nil {
 		o.GiveWay = (&giver{m: m}).giveWay
 	}
-	return snapshot.Take(ctx, archive, snap, o)
+	return snapshot.Take(ctx, place, snap, o)
+}
+
+// belongs refuses an archive of another history: a snapshot in it would be a log without a
+// start, which no restore from it can get past. A timeline that is still to be archived is known by
+// those before it.
+func (m *Manager) belongs(ctx context.Context, place objects.Store, timeline wal.TimelineID, retry ship.Retry) error {
+	if st := m.archiveStats(); errors.Is(st.Err, ship.ErrDiverged) && st.URL == place.String() {
+		return st.Err
+	}
+	if retry.Tries == 0 {
+		retry.Tries = backupTries
+	}
+	calm, err := objects.Retrying(place, retry)
+	if err != nil {
+		return err
+	}
+	for _, k := range []archive.Key{{Kind: archive.KindFormat}, {Kind: archive.KindStart, Log: timeline}} {
+		r, _, err := calm.Get(ctx, k.String(), 0, 1)
+		switch {
+		case errors.Is(err, objects.ErrNotFound) && k.Kind == archive.KindFormat:
+			return snapshot.ErrNoArchive
+		case errors.Is(err, objects.ErrNotFound):
+			return m.noStranger(ctx, place, retry)
+		case err != nil:
+			return err
+		}
+		if err := r.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backupTries of a call, as many as snapshot.Take's.
+const backupTries = 8
+
+// noStranger compares this store with an archive that has no log of its timeline.
+func (m *Manager) noStranger(ctx context.Context, place objects.Store, retry ship.Retry) error {
+	past := &archiver{m: m}
+	h, err := past.history(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = ship.Open(ctx, place, h, ship.Options{History: past.history, Retry: retry, Now: m.opts.Now})
+	if errors.Is(err, ship.ErrAhead) { // it is of this timeline, begun meanwhile
+		return nil
+	}
+	return err
 }
 
 // backupShare is the part of all processors that a backup takes while transactions
