@@ -42,6 +42,9 @@ func (a *app) newShipment(ctx context.Context, url string, k *keys, tries int) (
 	if _, err := objects.Open(ctx, url, schemes(false)); isUsage(asUsage(err)) {
 		return nil, asUsage(err)
 	}
+	if err := errors.Join(a.outsideStores(url), outsideArchive(dir, url)); err != nil {
+		return nil, err
+	}
 	s := &shipment{app: a, dir: dir, url: url}
 	if s.seal, err = k.seal(); err != nil {
 		return nil, err

@@ -173,6 +173,9 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 	if r.follower && len(r.volumes) > 0 {
 		return usagef("--follower keeps the old history, which has all volumes: --volume makes a store of its own")
 	}
+	if err := outsideArchive(dir, url); err != nil {
+		return err
+	}
 	store, logs, err := r.findArchive(ctx, url, &r.keys)
 	if err != nil {
 		return err
