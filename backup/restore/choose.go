@@ -155,6 +155,9 @@ func (r *restoring) refuse(err error) error {
 	e := &RefusedError{Target: r.target, Why: err, Before: r.got.Position, Time: r.got.Time, Passed: r.passed}
 	for _, h := range slices.Backward(r.all) {
 		if h.Last >= gap.First && r.behind(h) {
+			if len(e.After) == 0 {
+				e.AfterTime = time.Unix(0, h.LastTime)
+			}
 			e.After = append(e.After, h.Position())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"filippo.io/age"
@@ -253,6 +254,7 @@ func (r *restoring) entries(do func(*archive.Item) error) error {
 	if r.reached() {
 		return nil
 	}
+	var behind *archive.Item // when the log begins behind the target
 	for item, err := range r.logs.Entries(r.ctx, r.target.Timeline, at.LSN+1, r.target.LSN) {
 		if err != nil {
 			return r.refuse(err)
@@ -262,6 +264,7 @@ func (r *restoring) entries(do func(*archive.Item) error) error {
 				Reason: fmt.Sprintf("it follows entry %s, what was restored ends with %s", item.Entry.Prev, at.Hash)}
 		}
 		if !r.target.wants(item.Entry) {
+			behind = item
 			break
 		}
 		if err := do(item); err != nil {
@@ -279,7 +282,13 @@ func (r *restoring) entries(do func(*archive.Item) error) error {
 		return &RefusedError{Target: r.target, Why: fmt.Errorf("no entry ends with LSN %d", r.target.LSN), Before: at, Time: r.got.Time, Passed: r.passed}
 	}
 	if r.got.Position.LSN == 0 {
-		return r.refuse(&ship.GapError{Timeline: r.target.Timeline, First: 1, Last: max(1, r.target.LSN)})
+		err := r.refuse(&ship.GapError{Timeline: r.target.Timeline, First: 1, Last: max(1, r.target.LSN)})
+		var refused *RefusedError
+		if errors.As(err, &refused) && behind != nil {
+			refused.After = slices.Insert(refused.After, 0, behind.Position())
+			refused.AfterTime = time.Unix(0, behind.Entry.Time)
+		}
+		return err
 	}
 	return nil
 }

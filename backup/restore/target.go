@@ -66,12 +66,13 @@ func (e *AmbiguousError) Is(target error) bool { return target == ErrAmbiguous }
 // RefusedError says why a target cannot be restored, and what can. dir is as it
 // was.
 type RefusedError struct {
-	Target Target
-	Why    error          // what is missing: a *ship.GapError as a rule
-	Before wal.Position   // the newest point before that can be restored; zero when there is none
-	Time   time.Time      // of its entry
-	After  []wal.Position // snapshots behind the target, the nearest first
-	Passed []error        // why snapshots that would have led there could not be used
+	Target    Target
+	Why       error          // what is missing: a *ship.GapError as a rule
+	Before    wal.Position   // the newest point before that can be restored; zero when there is none
+	Time      time.Time      // of its entry
+	After     []wal.Position // behind the target, the nearest first: the log's first entry, snapshots
+	AfterTime time.Time      // of the nearest of these
+	Passed    []error        // why snapshots that would have led there could not be used
 }
 
 func (e *RefusedError) Error() string {
@@ -80,7 +81,7 @@ func (e *RefusedError) Error() string {
 		text += fmt.Sprintf("; the nearest point before is LSN %d (%s)", e.Before.LSN, e.Time.UTC().Format(time.RFC3339Nano))
 	}
 	if len(e.After) > 0 {
-		text += fmt.Sprintf("; the nearest behind is the snapshot at LSN %d", e.After[0].LSN)
+		text += fmt.Sprintf("; the nearest behind is LSN %d (%s)", e.After[0].LSN, e.AfterTime.UTC().Format(time.RFC3339Nano))
 	}
 	if len(e.Passed) > 0 {
 		text += fmt.Sprintf("; %d snapshots could not be used: %v", len(e.Passed), errors.Join(e.Passed...))

@@ -341,7 +341,7 @@ func refusedText(to restore.Target, r *restore.RefusedError) string {
 		near = append(near, fmt.Sprintf("--to-lsn %d (%s) before it", r.Before.LSN, r.Time.UTC().Format(time.RFC3339Nano)))
 	}
 	if n := len(r.After); n > 0 {
-		near = append(near, fmt.Sprintf("--to-lsn %d behind it", r.After[0].LSN))
+		near = append(near, fmt.Sprintf("--to-lsn %d (%s) behind it", r.After[0].LSN, r.AfterTime.UTC().Format(time.RFC3339Nano)))
 	}
 	if n := uint64(len(r.Passed)); n > 0 {
 		why += fmt.Sprintf("; %s cannot be used: %v", count(n, "snapshot"), strings.Join(reasons(r.Passed), "; "))
