@@ -111,9 +111,12 @@ func parseTime(s string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return t, nil
 	}
+	if t, err := time.Parse("2006-01-02 15:04:05Z07:00", s); err == nil { // as ls, log and verify print it
+		return t, nil
+	}
 	t, err := time.ParseInLocation(time.DateTime, s, time.Local)
 	if err != nil {
-		return t, usagef("%q is no time: want 2006-01-02T15:04:05Z, with a fraction or an offset like +01:00 if need be, or '2006-01-02 15:04:05', local time", s)
+		return t, usagef("%q is no time: want 2006-01-02T15:04:05Z or '2006-01-02 15:04:05Z', with a fraction or an offset like +01:00 if need be, or '2006-01-02 15:04:05', local time", s)
 	}
 	return t, nil
 }

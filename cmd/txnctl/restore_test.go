@@ -12,6 +12,8 @@ func TestParseTime(t *testing.T) {
 		"2026-11-21 03:00:00":                 local,
 		"2026-11-21 03:00:00.25":              local.Add(250 * time.Millisecond),
 		"2026-11-21T03:00:00Z":                time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC),
+		"2026-11-21 03:00:00Z":                time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC),
+		"2026-11-21 03:00:00.5+01:00":         time.Date(2026, 11, 21, 2, 0, 0, 5e8, time.UTC),
 		"2026-11-21T03:00:00.000000001+01:00": time.Date(2026, 11, 21, 2, 0, 0, 1, time.UTC),
 	} {
 		if got, err := parseTime(text); err != nil || !got.Equal(want) {
