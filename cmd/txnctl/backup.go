@@ -77,7 +77,10 @@ func (a *app) findArchive(ctx context.Context, url string, k *keys) (objects.Sto
 	if errors.Is(err, objects.ErrNotFound) {
 		return nil, nil, noFormat(ctx, store, url)
 	}
-	return store, r, err
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", url, err)
+	}
+	return store, r, nil
 }
 
 func noArchive(url string) error {
@@ -96,7 +99,7 @@ func noFormat(ctx context.Context, store objects.Store, url string) error {
 }
 
 func lostFormat(url, key string) error {
-	return corruptArchive{fmt.Sprintf("%s has lost its object %s, though there is %s; nothing was changed: put a copy of that object back", url, archive.FormatKey, key)}
+	return corruptArchive{fmt.Sprintf("%s has lost its object %s, though there is %s", url, archive.FormatKey, key)}
 }
 
 // openArchive opens the archive at a URL, to put something there. The place of one

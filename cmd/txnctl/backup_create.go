@@ -102,7 +102,7 @@ func (c *creator) try(ctx context.Context, url string) (o createOutput, err erro
 		return o, errOvertaken
 	}
 	if err != nil {
-		return o, err
+		return o, ofStore(err)
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
 	o, err = c.snapshot(ctx, v)

@@ -55,7 +55,7 @@ func (a *app) newShipment(ctx context.Context, url string, k *keys, tries int) (
 	}
 	history, err := s.history(ctx) // before a place is made for what is not there
 	if err != nil {
-		return nil, a.noStore(dir, err)
+		return nil, ofStore(a.noStore(dir, err))
 	}
 	if s.store, err = a.openArchive(ctx, url); err != nil {
 		return nil, err
@@ -182,12 +182,12 @@ func (s *shipment) open() (err error) {
 		return s.openFirst()
 	}
 	if s.tail, err = recovery.OpenTail(s.fs, s.dir, at); !errors.Is(err, wal.ErrCompacted) {
-		return err
+		return ofStore(err)
 	}
 	if s.tail, err = recovery.OpenTail(s.fs, s.dir, at+1); errors.Is(err, wal.ErrCompacted) {
 		return s.openBehind(at+1, err)
 	}
-	return err
+	return ofStore(err)
 }
 
 // openBehind opens the log where it begins, behind what the archive lacks: with the first
@@ -214,7 +214,7 @@ func (s *shipment) openBehind(missing wal.LSN, gone error) error {
 func (s *shipment) openFirst() (err error) {
 	for range exportTries {
 		if s.tail, err = recovery.OpenTail(s.fs, s.dir, s.begin); !errors.Is(err, wal.ErrCompacted) {
-			return err
+			return ofStore(err)
 		}
 		if _, err := s.history(context.Background()); err != nil { // a checkpoint came between
 			return err
@@ -234,7 +234,7 @@ func (s *shipment) close() error {
 func (s *shipment) next() (ship.Entry, error) {
 	rec, images, err := s.tail.Next()
 	if err != nil {
-		return ship.Entry{}, err
+		return ship.Entry{}, ofStore(err)
 	}
 	return ship.Entry{Entry: rec.Entry, Images: images}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/repair"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
@@ -53,15 +54,40 @@ type conflictError string
 func (e conflictError) Error() string        { return string(e) }
 func (e conflictError) Is(target error) bool { return target == txn.ErrConflict }
 
-// corruptArchive says that an archive is damaged.
+// corruptArchive says that an archive has lost its FORMAT.
 type corruptArchive struct{ text string }
 
 func (e corruptArchive) Error() string        { return e.text }
 func (e corruptArchive) Is(target error) bool { return target == wal.ErrCorrupt }
 
-// ofArchive reports whether what a command finds damaged is an archive.
-func ofArchive(command string) bool {
-	return strings.HasPrefix(command, "txnctl backup") || command == "txnctl restore"
+// corruptStore says that what is damaged is the store, of a command that has to do with
+// an archive, too.
+type corruptStore struct{ err error }
+
+func (e corruptStore) Error() string { return e.err.Error() }
+func (e corruptStore) Unwrap() error { return e.err }
+
+// ofStore marks what a command finds damaged in the store.
+func ofStore(err error) error {
+	if errors.Is(err, wal.ErrCorrupt) {
+		return corruptStore{err}
+	}
+	return err
+}
+
+// whatNext says what helps who found something damaged.
+func whatNext(err error, command string) string {
+	var store corruptStore
+	var lost corruptArchive
+	var damaged *wal.CorruptError
+	switch of := strings.HasPrefix(command, "txnctl backup") || command == "txnctl restore"; {
+	case errors.As(err, &lost), errors.As(err, &damaged) && damaged.File == archive.FormatKey:
+		return "All else in the archive may be whole, but is not looked at without its FORMAT. Put back a copy of that,\n" +
+			"or the FORMAT of any other archive, since it says nothing of what is in one; then: txnctl backup verify URL"
+	case !of || errors.As(err, &store):
+		return "txnctl recovery verify lists all that is wrong."
+	}
+	return "txnctl backup verify URL lists all that is wrong, and what can be restored."
 }
 
 // exitCode sorts errors; what is found first wins.
@@ -98,10 +124,6 @@ func (a *app) complain(err error, code int, command string) {
 	case exitLocked:
 		a.note("One process has a store open at a time. ls, stat, log, show, follow, status and export work beside it.")
 	case exitCorrupt:
-		verify := "txnctl recovery verify"
-		if ofArchive(command) {
-			verify = "txnctl backup verify URL"
-		}
-		a.note("Nothing was changed. %s lists all that is wrong.", verify)
+		a.note("Nothing was changed. %s", whatNext(err, command))
 	}
 }
