@@ -23,10 +23,15 @@ type PinnedError struct{ By []Seen }
 
 func (e *PinnedError) Error() string {
 	var who []string
+	var last time.Time
 	for _, s := range e.By {
 		who = append(who, s.String())
+		if end := s.counts(); end.After(last) {
+			last = end
+		}
 	}
-	return fmt.Sprintf("pins: %v: %s; nothing was deleted: come again later", ErrPinned, strings.Join(who, "; "))
+	return fmt.Sprintf("pins: %v: %s; nothing was deleted: come again when they are done, or if they have died, at %s",
+		ErrPinned, strings.Join(who, "; "), last.Format(time.RFC3339))
 }
 
 // Is makes every PinnedError an ErrPinned.
@@ -45,8 +50,14 @@ func (s Seen) Ends() time.Time { return time.UnixMilli(s.Key.Expires) }
 // Live reports whether it is to be believed.
 func (s Seen) Live(now time.Time) bool { return !now.After(s.Ends().Add(Slack)) }
 
+// counts is until when others heed it if it is not renewed, in seconds, rounded up: who
+// comes back then does not come too early.
+func (s Seen) counts() time.Time {
+	return s.Ends().Add(Slack + time.Second).UTC().Truncate(time.Second)
+}
+
 func (s Seen) String() string {
-	return fmt.Sprintf("%s (%s, believed until %s)", s.Holder, s.Key, s.Ends().Add(Slack).UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s (%s, counts until %s unless it is renewed)", s.Holder, s.Key, s.counts().Format(time.RFC3339))
 }
 
 // is reports whether it may be of a kind.

@@ -313,8 +313,11 @@ func TestUnreadablePins(t *testing.T) {
 		t.Errorf("%v %v", live, expired)
 	}
 	text := (&PinnedError{live[:1]}).Error()
-	if want := fmt.Sprintf("pins: %v: somebody (%s, believed until 2023-11-14T22:18:20Z); nothing was deleted: come again later", ErrPinned, live[0].Key); text != want {
+	if want := fmt.Sprintf("pins: %v: somebody (%s, counts until 2023-11-14T22:18:21Z unless it is renewed); nothing was deleted: come again when they are done, or if they have died, at 2023-11-14T22:18:21Z", ErrPinned, live[0].Key); text != want {
 		t.Errorf("%q, want %q", text, want)
+	}
+	if end := live[0].counts(); live[0].Live(end) {
+		t.Errorf("at %v, when its end is said to be, it still counts", end)
 	}
 }
 
