@@ -29,8 +29,11 @@ type LockedError struct {
 }
 
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("archive: %s: %v (%d tried); it was encrypted to %d recipients (%s); nothing was changed, give the identity of one of them",
-		e.Key, ErrLocked, e.Identities, len(e.Recipients), strings.Join(e.Recipients, ", "))
+	to := "" // they are not known when no identity was tried
+	if n := len(e.Recipients); n > 0 {
+		to = fmt.Sprintf("; it was encrypted to %d of type %s", n, strings.Join(e.Recipients, ", "))
+	}
+	return fmt.Sprintf("archive: %s: %v (%d tried)%s; nothing was changed, give the identity of a recipient", e.Key, ErrLocked, e.Identities, to)
 }
 
 // Is makes every LockedError an ErrLocked.
