@@ -24,6 +24,8 @@
 //     is found.
 //   - The last object of a log stays, with its start, mark, trim and floor: an archiver finds
 //     where to go on, and children where they come from.
+//   - What a note says is believed only if it is whole, has its own key and is not above the log:
+//     with another one nothing is deleted, and the error names it.
 //   - A policy without a rule is refused; each rule keeps something. A snapshot that is damaged
 //     satisfies none: it is named, and stays as long as those around it. Without the
 //     key of an encrypted one, all that are older in its line may be its base, and stay.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -70,10 +71,14 @@ func (s *snap) because(reason string) {
 // was made.
 const relists = 20
 
+// errAbove: a note is above what was listed of its log. Behind another list, too, it is a lie.
+var errAbove = errors.New("it is above the log")
+
 // take lists an archive, and reads what its snapshots and ends of logs say.
 func take(ctx context.Context, store place, ids []age.Identity) (in *inventory, err error) {
-	for range relists {
-		if in, err = tryTake(ctx, store, ids); !errors.Is(err, objects.ErrNotFound) {
+	for try := range relists {
+		in, err = tryTake(ctx, store, ids)
+		if !errors.Is(err, objects.ErrNotFound) && (try > 1 || !errors.Is(err, errAbove)) {
 			break
 		}
 	}
@@ -181,7 +186,34 @@ func (in *inventory) ends(ctx context.Context, l *log) error {
 		return err
 	}
 	slices.SortFunc(l.entries, func(a, b object) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last)) })
-	return in.end(ctx, l)
+	if err := in.end(ctx, l); err != nil {
+		return err
+	}
+	return in.believe(ctx, l)
+}
+
+// believe reads the notes of a log, by which objects are deleted: one that is damaged, or
+// under another key, or lets go of what the log has not had yet, is an error.
+func (in *inventory) believe(ctx context.Context, l *log) error {
+	next := max(l.head.Last+1, l.start.First)
+	all := slices.Concat(l.notes[archive.KindFloor], l.notes[archive.KindTrim], l.notes[archive.KindMark])
+	return each(ctx, all, func(ctx context.Context, _ int, o object) error {
+		r, _, err := in.store.Get(ctx, o.String(), 0, 4096)
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(r)
+		if err == nil {
+			err = archive.CheckNote(o.Key, b)
+		}
+		if err == nil && o.Kind != archive.KindMark && o.First > next {
+			err = fmt.Errorf("%w: %w", errAbove, &wal.CorruptError{File: o.String(), Offset: -1, LSN: o.First, Reason: fmt.Sprintf("the log's last entry is %d", next-1)})
+		}
+		if err != nil {
+			err = fmt.Errorf("retain: what may go cannot be told, nothing was deleted: %w", err)
+		}
+		return err
+	})
 }
 
 // end reads the header of the last append, and of the last pack.

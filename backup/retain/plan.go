@@ -107,7 +107,7 @@ type work struct {
 
 // Plan says what a policy keeps of an archive and why, and what goes. Nothing is changed.
 // Errors: ErrPolicy, objects.ErrNotFound when there is no archive, wal.ErrCorrupt when a
-// log's beginning or end is damaged, and the store's.
+// log's beginning or end, or a note of it, is damaged, and the store's.
 func Plan(ctx context.Context, store objects.Store, p Policy, o Options) (*Planned, error) {
 	o = o.withDefaults()
 	calm, err := newPlace(store, o.Retry)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -318,5 +319,36 @@ func TestRefused(t *testing.T) {
 	must(t, w.store.Delete(ctx, start.String()))
 	if _, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options()); !errors.Is(err, wal.ErrCorrupt) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestNotesThatLie: nothing goes because of a note that is damaged, was moved to another LSN
+// or log, or is above the log.
+func TestNotesThatLie(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 11)
+	w.days(4)
+	head := w.m.Stats().Head
+	for _, kind := range []archive.Kind{archive.KindTrim, archive.KindFloor, archive.KindMark} {
+		at := archive.Key{Kind: kind, Log: head.Timeline, First: head.LSN}
+		above, below := at, at
+		above.First, below.First = head.LSN+2, head.LSN-1
+		lies := map[archive.Key][]byte{at: []byte("damage"), below: archive.EncodeNote(above)}
+		if kind != archive.KindMark {
+			lies[above] = archive.EncodeNote(above)
+		}
+		for key, b := range lies {
+			s := memory(t)
+			copyOf(t, w.store, s)
+			must(t, s.Delete(ctx, key.String()))
+			must(t, s.Put(ctx, key.String(), objects.Bytes(b)))
+			before := keysOf(t, s)
+			if _, err := retain.Run(ctx, s, retain.Policy{Within: 1000 * time.Hour}, w.options()); !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), key.String()) {
+				t.Errorf("%s: %v", key, err)
+			}
+			if left := keysOf(t, s); !slices.Equal(left, before) {
+				t.Errorf("%s: of %v are left %v", key, before, left)
+			}
+		}
 	}
 }
