@@ -150,3 +150,46 @@ func TestMergeCutOff(t *testing.T) {
 		}
 	}
 }
+
+// TestMergedAmongDamage: as long as one of the manifests at a position is whole, the snapshot
+// can be read: whether it is the one as it was taken that is damaged, or one that was merged,
+// or one that is a copy of another.
+func TestMergedAmongDamage(t *testing.T) {
+	t.Parallel()
+	w := chained(t, 27, 3, archive.SealOptions{})
+	last := w.taken[3]
+	m, err := merge(t, w.store, last.Position, wal.Position{}, snapshot.MergeOptions{})
+	must(t, err)
+	taken, merged, again := last.Key().String(), m.Key().String(), m.Key()
+	again.Number++
+	sound := map[string][]byte{taken: w.bytes(taken), merged: w.bytes(merged)}
+	for what, there := range map[string]map[string][]byte{
+		"copied":                   {taken: nil, again.String(): sound[merged]},
+		"damaged as it was taken":  {taken: flipped(sound[taken], 100)},
+		"damaged as it was merged": {merged: flipped(sound[merged], 100)},
+		"damaged above":            {taken: nil, again.String(): []byte("damage")},
+		"none":                     {taken: nil, merged: flipped(sound[merged], 100)},
+	} {
+		for key, b := range there {
+			must(t, w.store.Delete(ctx, key))
+			if b != nil {
+				must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+			}
+		}
+		dir, err := load(t, w.store, last.Position)
+		switch {
+		case what == "none" && !errors.Is(err, wal.ErrCorrupt):
+			t.Errorf("%s: %v", what, err)
+		case what != "none" && err != nil:
+			t.Errorf("%s: %v", what, err)
+		case err == nil:
+			w.same(dir, last)
+		}
+		for key := range there {
+			must(t, w.store.Delete(ctx, key))
+			if b := sound[key]; b != nil {
+				must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+			}
+		}
+	}
+}

@@ -35,36 +35,54 @@ func Read(ctx context.Context, store objects.Store, at wal.Position, identities 
 // merged again is deleted when the next one is there.
 const relists = 5
 
-// found calls do with the key of a manifest at a position, until that is there:
-// objects.ErrNotFound when none is.
+// found calls do with the key of a manifest at a position, and with those of merged ones, the
+// newest first, until one is there and whole: objects.ErrNotFound when none is there, and
+// else the error of the first that is.
 func found(ctx context.Context, store objects.Store, at wal.Position, do func(key archive.Key) error) error {
 	key := manifestKey(at)
-	err := do(key)
-	for try := 0; try < relists && errors.Is(err, objects.ErrNotFound); try++ {
-		merged, e := newestMerged(ctx, store, key)
-		if e != nil {
-			return e
+	first := do(key)
+	for range relists {
+		if !elsewhere(first) {
+			return first
 		}
-		if merged.Number == 0 {
+		merged, err := mergedOf(ctx, store, key)
+		if err != nil {
 			return err
 		}
-		err = do(merged)
+		for _, k := range merged {
+			err := do(k)
+			if !elsewhere(err) {
+				return err
+			}
+			if errors.Is(first, objects.ErrNotFound) {
+				first = err
+			}
+		}
+		if len(merged) == 0 || !errors.Is(first, objects.ErrNotFound) {
+			return first
+		}
 	}
-	return err
+	return first
 }
 
-// newestMerged is the manifest of a snapshot that was merged; its number is 0 when there
-// is none.
-func newestMerged(ctx context.Context, store objects.Store, key archive.Key) (archive.Key, error) {
+// elsewhere reports whether another manifest at the same position may do where one
+// failed: it is gone, or damaged.
+func elsewhere(err error) bool {
+	return errors.Is(err, objects.ErrNotFound) || errors.Is(err, wal.ErrCorrupt)
+}
+
+// mergedOf is the manifests of a snapshot that was merged, the newest first.
+func mergedOf(ctx context.Context, store objects.Store, key archive.Key) (merged []archive.Key, err error) {
 	for item, err := range store.List(ctx, strings.TrimSuffix(key.String(), "manifest")+"merged/") {
 		if err != nil {
-			return key, fmt.Errorf("snapshot: list those at LSN %d: %w", key.First, err)
+			return nil, fmt.Errorf("snapshot: list those at LSN %d: %w", key.First, err)
 		}
-		if k, err := archive.ParseKey(item.Key); err == nil && k.Kind == archive.KindManifest && k.Number > key.Number {
-			key = k
+		if k, err := archive.ParseKey(item.Key); err == nil && k.Kind == archive.KindManifest {
+			merged = append(merged, k)
 		}
 	}
-	return key, nil
+	slices.SortFunc(merged, func(a, b archive.Key) int { return cmp.Compare(b.Number, a.Number) })
+	return merged, nil
 }
 
 // Header reads the header of the manifest of the snapshot at a position:
