@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -179,6 +182,10 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 	if err := outsideArchive(dir, url); err != nil {
 		return err
 	}
+	room := roomFor(dir)
+	if room != nil && !r.dry {
+		return room
+	}
 	store, logs, err := r.findArchive(ctx, url, &r.keys)
 	if err != nil {
 		return err
@@ -197,6 +204,9 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 	if err := r.noteEnd(ctx, store, logs, got); err != nil {
 		return err
 	}
+	if room != nil {
+		r.note("It cannot be restored there: %v.", room)
+	}
 	o := restoreOutputOf(got)
 	if r.dry && len(r.volumes) > 0 {
 		o.Scratch = got.Scratch
@@ -209,6 +219,19 @@ func (r *restorer) run(ctx context.Context, url, dir string) error {
 		o.Dir = dir
 	}
 	return r.print(o, func(w io.Writer) { o.text(w, r.bold) })
+}
+
+// roomFor says why a store cannot be made in a directory.
+func roomFor(dir string) error {
+	above := filepath.Dir(filepath.Clean(dir))
+	if _, err := os.Stat(above); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no directory %s to make %s in; nothing was changed", above, filepath.Base(dir))
+	}
+	in, err := os.ReadDir(dir)
+	if err == nil && len(in) > 0 {
+		return fmt.Errorf("%s: %w: %s is in it; restore into a new one; nothing was changed", dir, restore.ErrNotEmpty, in[0].Name())
+	}
+	return nil // and if it cannot be read, the restore says so
 }
 
 // hasTimeline refuses a timeline that an archive has not got.
