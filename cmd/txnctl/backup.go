@@ -27,11 +27,13 @@ another server). It holds snapshots of the store and the entries of its log; txn
 restore makes a store of them, as it was at any LSN or time between.
 
 Nothing in an archive is ever written over, so any number of these commands may run
-at once; backup prune leaves alone what others use. An archive that holds another history than the store's is left as it is, and
-said to be so (exit code 5).
+at once; backup prune leaves alone what others use. An archive that holds another history
+than the store's is left as it is, and said to be so (exit code 5). A place that is a
+store, or lies in one, is refused.
 
 With --recipient what is put is encrypted (age); whoever reads it names the key's
-file with --identity or in $QUIRE_AGE_IDENTITY. Listing needs no key.`,
+file with --identity or in $QUIRE_AGE_IDENTITY; both flags may be repeated. Listing
+needs no key.`,
 		Example: `  txnctl backup create file:///srv/archive            # a snapshot, whole the first time
   txnctl backup archive file:///srv/archive           # every entry, as it becomes durable
   txnctl backup ls file:///srv/archive
@@ -84,7 +86,7 @@ func (a *app) findArchive(ctx context.Context, url string, k *keys) (objects.Sto
 }
 
 func noArchive(url string) error {
-	return fmt.Errorf("there is no archive in %s; txnctl backup create makes one", url)
+	return fmt.Errorf("there is no archive in %s: is it the right place, and mounted? txnctl backup create makes a new one", url)
 }
 
 // noFormat tells a place without an archive from an archive without its FORMAT.

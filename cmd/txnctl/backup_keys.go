@@ -27,7 +27,7 @@ func (k *keys) recipientFlag(c *cobra.Command) {
 const identityEnv = "QUIRE_AGE_IDENTITY"
 
 func (k *keys) identityFlag(c *cobra.Command) {
-	c.Flags().StringArrayVar(&k.files, "identity", nil, "open what is encrypted with the age identities in `FILE` (default $"+identityEnv+"); may be repeated")
+	c.Flags().StringArrayVar(&k.files, "identity", nil, "open with the age identities in `FILE` (default $"+identityEnv+")")
 }
 
 func (k *keys) seal() (o archive.SealOptions, err error) {

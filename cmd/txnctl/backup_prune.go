@@ -116,7 +116,7 @@ increments on, and all that are older stay. To be merged they need --recipient a
 	f.IntVar(&p.policy.Weekly, "keep-weekly", 0, "keep the newest snapshot of each of the last `N` weeks that have one")
 	f.IntVar(&p.policy.Monthly, "keep-monthly", 0, "keep the newest snapshot of each of the last `N` months that have one")
 	f.Var((*spanFlag)(&p.policy.Within), "keep-within", "keep all snapshots, LSNs and times of the last `TIME`: 12h, 30d, 8w, 1y")
-	f.Var((*spanFlag)(&p.policy.Left), "keep-left", "keep a timeline that another one has left for `TIME` behind its last entry (default 30d)")
+	f.Var((*spanFlag)(&p.policy.Left), "keep-left", "keep an abandoned timeline `TIME` behind its last entry (default 30d)")
 	f.BoolVar(&p.merge, "merge", false, "merge increments, so that fewer older snapshots need be kept")
 	f.BoolVar(&p.dry, "dry-run", false, "say what stays and why, and what goes, and delete nothing")
 	for _, name := range []string{"keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-within", "keep-left"} {

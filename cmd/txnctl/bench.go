@@ -62,12 +62,12 @@ func newBenchCommitCommand(a *app) *cobra.Command {
 	flags.IntVar(&f.writers, "writers", 8, "writers that commit at the same time")
 	flags.IntVar(&f.pages, "pages", 1, "random pages of each transaction")
 	flags.IntVar(&f.pageSize, "page-size", wal.DefaultPageSize, "bytes of a page")
-	flags.Float64Var(&f.seconds, "seconds", 10, "how long the engine is measured; each floor has half of it besides")
+	flags.Float64Var(&f.seconds, "seconds", 10, "of measuring the engine; each floor has half of it besides")
 	flags.Float64Var(&f.warmUp, "warm-up", 2, "seconds before measuring")
 	flags.Var(&f.volumeSize, "volume-size", "size of the volume, filled before measuring")
 	flags.StringVar(&f.volume, "volume", "bench", "name of the volume; with --dir it is overwritten")
 	flags.StringVar(&f.acks, "acks", "", "append LSN and transaction ID to this `FILE` after each acknowledgement")
-	flags.StringVar(&f.in, "in", os.TempDir(), "directory, on the disk to be measured, for a temporary store")
+	flags.StringVar(&f.in, "in", os.TempDir(), "directory for a temporary store; its disk is measured")
 	return cmd
 }
 

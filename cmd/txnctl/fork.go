@@ -43,7 +43,7 @@ detach the fork.`,
 			return a.fork(c.Context(), args[0], args[1], message)
 		},
 	}
-	c.Flags().StringVar(&message, "message", "", "write `TEXT` into the entry, for those who read the log")
+	c.Flags().StringVar(&message, "message", "", "write `TEXT` into the entry, for readers of the log")
 	return c
 }
 

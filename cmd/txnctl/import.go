@@ -66,8 +66,8 @@ between is overwritten.`,
 			return im.run(c.Context())
 		},
 	}
-	c.Flags().Uint32Var(&im.pageSize, "page-size", 0, "pages of a new volume have `BYTES`: a power of two from 512 to 65536 (default 4096)")
-	c.Flags().StringVar(&im.message, "message", "", "write `TEXT` into the entry, for those who read the log (default \"import FILE\")")
+	c.Flags().Uint32Var(&im.pageSize, "page-size", 0, "`BYTES` of new volumes' pages: a power of two, 512 to 65536 (default 4096)")
+	c.Flags().StringVar(&im.message, "message", "", "write `TEXT` into the entry, for readers of the log (default \"import FILE\")")
 	c.Flags().Var(&im.expect, "expect", "a conflict unless the entry with this `LSN` changed the volume last")
 	return c
 }

@@ -73,7 +73,7 @@ stays.`,
 		},
 	}
 	c.Flags().StringVar(&r.to, "to", "", "the `STATE` that it shall be: an LSN, @TAG or VOLUME@TAG")
-	c.Flags().StringVar(&r.message, "message", "", "write `TEXT` into the entry, for those who read the log (default \"reset to STATE\")")
+	c.Flags().StringVar(&r.message, "message", "", "write `TEXT` into the entry, for readers of the log (default \"reset to STATE\")")
 	return c
 }
 

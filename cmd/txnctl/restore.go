@@ -82,7 +82,7 @@ type targetFlags struct {
 
 func (t *targetFlags) add(c *cobra.Command) {
 	c.Flags().Var(&t.lsn, "to-lsn", "the state after the entry with this `LSN` (default the newest)")
-	c.Flags().StringVar(&t.time, "to-time", "", "the state at this `TIME`: 2006-01-02T15:04:05.9Z (RFC 3339), or '2006-01-02 15:04:05' local time")
+	c.Flags().StringVar(&t.time, "to-time", "", "the state at `TIME`: '2006-01-02 15:04:05', local time, or with Z or +01:00")
 	c.Flags().StringVar(&t.timeline, "timeline", "", "of the timeline with this `UUID` (default the newest)")
 	for _, f := range []string{"to-lsn", "to-time", "timeline"} {
 		_ = c.RegisterFlagCompletionFunc(f, cobra.NoFileCompletions)

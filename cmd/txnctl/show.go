@@ -73,8 +73,8 @@ func newShowCommand(a *app) *cobra.Command {
 		Use:   "show LSN",
 		Short: "Show one entry of the log",
 		Long: `Show the entry with that LSN in full: identity, whose request it commits, what
-it changed page by page, states before and after, and where it lies. Entries before the last checkpoint
-may be gone.`,
+it changed page by page, states before and after, and where it lies. Entries before
+the last checkpoint may be gone.`,
 		Example: `  txnctl show 7
   txnctl show 7 --json | jq '.sections[].written'
   txnctl show 7 --json | jq '.actor, .seq'`,

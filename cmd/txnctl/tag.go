@@ -63,7 +63,7 @@ func (t *tagger) flags(c *cobra.Command, from string) {
 	if from != "" {
 		c.Flags().StringVar(&t.from, from, "", "the state that `SOURCE` has, a volume or VOLUME@TAG (default VOLUME as it is)")
 	}
-	c.Flags().StringVar(&t.message, "message", "", "write `TEXT` into the entry, for those who read the log")
+	c.Flags().StringVar(&t.message, "message", "", "write `TEXT` into the entry, for readers of the log")
 }
 
 func newTagAddCommand(a *app) *cobra.Command {
