@@ -408,7 +408,10 @@ func (v *archiveVerifier) prove(ctx context.Context, to restore.Target) (err err
 
 func (o archiveReport) text(w io.Writer, name, bad style) {
 	verdict := "all is well"
-	if !o.Clean {
+	switch {
+	case o.Clean && len(o.Restorable) == 0 && o.Locked == 0:
+		verdict = "nothing is damaged, but there is nothing to restore"
+	case !o.Clean:
 		verdict = bad.paint(count(len(o.Problems), "problem")) + ", listed below; nothing was changed"
 	}
 	locked, proof := "", ""
@@ -422,8 +425,8 @@ func (o archiveReport) text(w io.Writer, name, bad style) {
 		fact{"verdict", verdict},
 		fact{"read", fmt.Sprintf("%s, %s: %s and %s", count(o.Objects, "object"), bytesText(int64(o.Bytes)), count(o.Entries, "entry"), count(o.Snapshots, "snapshot"))},
 		fact{"encrypted", locked},
-		fact{"restorable", o.nothing()},
 		fact{"proof", proof},
+		fact{"restorable", o.nothing()}, // last: the ranges follow
 	)
 	for _, r := range o.Restorable {
 		fmt.Fprintf(w, "  %s of %s\n", r.text(), r.Timeline)
