@@ -123,3 +123,30 @@ func TestRepairStrangeFiles(t *testing.T) {
 		w.holds(dir, got)
 	}
 }
+
+// TestStagingIsALink: what a link in the place of a directory of a repair's own leads to is
+// somebody else's, and stays.
+func TestStagingIsALink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 14)
+	w.live(4)
+	w.ship()
+	must(t, w.m.Close())
+	for _, beside := range []string{".repairing", ".repaired"} {
+		dir, others := w.copy(), t.TempDir()
+		file := filepath.Join(others, "file")
+		must(t, os.WriteFile(file, []byte("somebody's"), 0o600))
+		must(t, os.Remove(filepath.Join(dir, "MANIFEST")))
+		must(t, os.Symlink(others, dir+beside))
+		was := fingerprint(t, dir)
+		if got, err := w.repair(dir, repair.Options{AcceptLoss: true}); err == nil {
+			t.Errorf("%s: %+v", beside, got)
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("%s: %v", beside, err)
+		}
+		if fingerprint(t, dir) != was {
+			t.Errorf("%s: the store was changed", beside)
+		}
+	}
+}

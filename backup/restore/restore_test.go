@@ -584,6 +584,31 @@ func TestStagingInTheWay(t *testing.T) {
 	}
 }
 
+// A link where the store is to be staged leads to what is somebody else's: nothing there is
+// removed.
+func TestStagingIsALink(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 13)
+	w.live(3)
+	w.ship()
+	for _, staging := range []string{".restoring", ".restoring.whole"} {
+		dir, others := filepath.Join(t.TempDir(), "store"), t.TempDir()
+		file := filepath.Join(others, "file")
+		must(t, os.WriteFile(file, []byte("somebody's"), 0o666))
+		must(t, os.Symlink(others, dir+staging))
+		_, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+		if !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("%s: %v", staging, err)
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Errorf("%s: %v", staging, err)
+		}
+		if _, err := os.Lstat(dir + staging); err != nil {
+			t.Errorf("%s: %v", staging, err)
+		}
+	}
+}
+
 // Many restores to one place, each again and again while it is told that another is at
 // work: one makes the store, the others find it.
 func TestRestoresTogether(t *testing.T) {
