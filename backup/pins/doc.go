@@ -42,6 +42,10 @@
 // further off lets a pin be deleted under its holder: a reader then finds that objects are
 // gone, and says so; what is put may refer to what is gone, which Verify finds.
 //
+// A pin whose end is years away, by a clock that was far ahead, or that cannot be read, is
+// believed all the same: a prune is refused and names it. Who awaits prunes gives up when it was
+// not renewed for TTL and Slack, and names it as well. It may be deleted by hand.
+//
 // A place that cannot be written to cannot be pinned. Readers go on and say so: there
 // a prune could not delete either, unless it has other rights.
 //

@@ -122,19 +122,34 @@ func (p *Pin) Others(ctx context.Context) (live []Seen, err error) {
 // lookEvery is how often Await looks.
 const lookEvery = time.Second
 
-// Await waits until no prune is at work, TTL and Slack at most if that one died.
+// Await waits until no prune is at work, TTL and Slack at most if that one died. A pin that is
+// to end later than one ends that was put now was put by a clock which is far ahead, or by
+// no Quire: if it is not renewed for TTL and Slack, a PinnedError names it.
 func (p *Pin) Await(ctx context.Context) error {
-	for p != nil {
+	if p == nil {
+		return nil
+	}
+	var far []Seen // of the last look
+	var since time.Time
+	for {
 		others, err := p.Others(ctx)
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(others, func(s Seen) bool { return s.is(Prune) }) {
+		prunes := slices.DeleteFunc(others, func(s Seen) bool { return !s.is(Prune) })
+		if len(prunes) == 0 {
 			return nil
+		}
+		now := p.o.Now()
+		prunes = slices.DeleteFunc(prunes, func(s Seen) bool { return !s.Ends().After(now.Add(p.o.TTL + Slack)) })
+		switch {
+		case len(prunes) == 0, !slices.Equal(prunes, far):
+			far, since = prunes, now
+		case now.Sub(since) > p.o.TTL+Slack:
+			return fmt.Errorf("pins: none of these was renewed for %v, and their ends are far: delete them if their holders are gone: %w", p.o.TTL+Slack, &PinnedError{By: far})
 		}
 		if err := p.o.Sleep(ctx, lookEvery); err != nil {
 			return fmt.Errorf("pins: while a prune was at work: %w", err)
 		}
 	}
-	return nil
 }

@@ -269,6 +269,34 @@ func TestAwaitEnds(t *testing.T) {
 	}
 }
 
+// TestAwaitIsBounded: a pin of a clock that was years ahead, which nobody renews, is named and
+// not waited for until it ends.
+func TestAwaitIsBounded(t *testing.T) {
+	s, c := memory(t), newClock()
+	k := archive.Key{Kind: archive.KindPin, Expires: 9e12, ID: [16]byte{1}}
+	must(t, s.Put(background, k.String(), objects.Bytes([]byte("rubbish"))))
+	o := c.options(Use)
+	o.Sleep = func(ctx context.Context, d time.Duration) error {
+		if d != lookEvery { // it is not renewed
+			<-ctx.Done()
+		}
+		c.pass(d)
+		return ctx.Err()
+	}
+	p, err := Hold(background, s, o)
+	must(t, err)
+	began := c.Now()
+	err = p.Await(background)
+	var pinned *PinnedError
+	if !errors.As(err, &pinned) || len(pinned.By) != 1 || pinned.By[0].Key != k {
+		t.Errorf("%v", err)
+	}
+	if d := c.Now().Sub(began); d < 10*time.Minute || d > 11*time.Minute {
+		t.Errorf("it took %v", d)
+	}
+	must(t, p.Release(background))
+}
+
 func TestFormat(t *testing.T) {
 	name := filepath.Join("testdata", "pin.v1.golden")
 	made := encode(Prune, "prune on gänse, process 7")
