@@ -8,6 +8,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/retain"
 	"github.com/quire-db/quire/backup/ship"
@@ -151,4 +152,29 @@ func TestMergedTwice(t *testing.T) {
 	if len(rep.Problems) > 0 {
 		t.Errorf("%v", rep.Problems)
 	}
+}
+
+// TestManifestsThatShareParts: of two manifests that name the same parts one goes, and the
+// parts stay with the other.
+func TestManifestsThatShareParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 36)
+	w.days(2)
+	list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+	must(t, err)
+	key := archive.Key{Kind: archive.KindManifest, Log: list[0].Log, First: list[0].First}
+	r, size, err := w.store.Get(ctx, key.String(), 0, -1)
+	must(t, err)
+	o, err := archive.Open(key, r, size, nil)
+	must(t, err)
+	plain, err := o.ReadAll(1 << 20)
+	must(t, err)
+	h := o.Header
+	o.Close()
+	must(t, r.Close())
+	h.Number, key.Number = 1, 1
+	sealed, _, err := archive.Seal(h, nil, plain, archive.SealOptions{})
+	must(t, err)
+	must(t, w.store.Put(ctx, key.String(), objects.Bytes(sealed)))
+	w.keeps(w.prune(retain.Policy{Last: 2}))
 }

@@ -306,7 +306,10 @@ func (p *planner) snapshots() {
 	held := map[*snap]*Amount{}
 	all := slices.Concat(p.snaps, p.spares())
 	for _, s := range all {
-		attempts[archive.Key{Log: s.Log, First: s.First, ID: s.header.ID}] = s
+		k := archive.Key{Log: s.Log, First: s.First, ID: s.header.ID}
+		if other := attempts[k]; other == nil || other.keep == nil { // of two that name the same parts, the one that stays
+			attempts[k] = s
+		}
 		held[s] = new(Amount)
 		held[s].add(s.object)
 	}
