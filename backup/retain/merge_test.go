@@ -178,3 +178,31 @@ func TestManifestsThatShareParts(t *testing.T) {
 	must(t, w.store.Put(ctx, key.String(), objects.Bytes(sealed)))
 	w.keeps(w.prune(retain.Policy{Last: 2}))
 }
+
+// TestMergedWithoutTheKey: what is there as it was taken stays as long as nobody can say whether
+// the merged one is whole.
+func TestMergedWithoutTheKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 37)
+	id, err := age.GenerateX25519Identity()
+	must(t, err)
+	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.days(3)
+	list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+	must(t, err)
+	with := w.options()
+	at := list[0].Position()
+	m, err := snapshot.Merge(ctx, w.store, at, wal.Position{}, snapshot.MergeOptions{Dir: "/scratch", Disk: crashfs.New(), Identities: w.ids, Seal: w.seal, Pin: with.Pin})
+	must(t, err)
+	if m.Merged == 0 {
+		t.Fatal("the newest is a whole one")
+	}
+	must(t, w.store.Delete(ctx, m.PartKey(0).String()))
+	o := with
+	o.Identities = nil
+	_, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, o)
+	must(t, err)
+	w.point(at.Timeline, at.LSN)
+	p := w.prune(retain.Policy{Last: 1}) // with the key it is known which of them is whole
+	w.keeps(p)
+}

@@ -349,10 +349,11 @@ func (p *planner) snapshots() {
 	slices.SortStableFunc(p.work.manifests, func(a, b object) int { return cmp.Compare(b.First, a.First) })
 }
 
-// spares are what is there twice. It goes, unless neither can be restored.
+// spares are what is there twice. It goes, unless it is not known that the other can be
+// restored: without its key that it lacks parts does not show.
 func (p *planner) spares() []*snap {
 	for _, s := range p.spare {
-		if best := p.at(s); !best.usable() {
+		if best := p.at(s); best.err != nil {
 			s.keep = best.keep
 		}
 	}
