@@ -223,9 +223,8 @@ func (r *repairing) load(l *pagestore.Loader, m *snapshot.Manifest) error {
 		return err
 	}
 	volumes, digest, err := l.Digest()
-	if err == nil && (volumes != m.Volumes || digest != m.Digest) {
-		err = &wal.CorruptError{File: m.Key().String(), Offset: -1, LSN: m.Position.LSN,
-			Reason: fmt.Sprintf("what it becomes are %d volumes with digest %s, it says %d with %s", volumes, digest, m.Volumes, m.Digest)}
+	if err == nil {
+		err = m.Prove(volumes, digest)
 	}
 	return err
 }

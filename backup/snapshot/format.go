@@ -78,6 +78,16 @@ func (m *Manifest) Head() pagestore.Head {
 // Whole reports whether the snapshot needs no other one.
 func (m *Manifest) Whole() bool { return m.Base == wal.Position{} }
 
+// Prove compares what became of the snapshot in a store with what it says: wal.ErrCorrupt
+// when that is not the same.
+func (m *Manifest) Prove(volumes uint64, digest wal.PageHash) error {
+	if volumes == m.Volumes && digest == m.Digest {
+		return nil
+	}
+	return &wal.CorruptError{File: m.Key().String(), Offset: -1, LSN: m.Position.LSN,
+		Reason: fmt.Sprintf("what it becomes are %d volumes with digest %s, it says %d with %s", volumes, digest, m.Volumes, m.Digest)}
+}
+
 // Plain is the bytes of the portable form.
 func (m *Manifest) Plain() (bytes int64) {
 	for _, p := range m.Parts {

@@ -144,9 +144,8 @@ func (o *MergeOptions) putAnew(ctx context.Context, store objects.Store, pin *pi
 	}
 	w := newWriter(ctx, store, m, Options{PartBytes: o.PartBytes, Seal: o.Seal})
 	err = m.export(held, w)
-	if err == nil && (m.Volumes != old.Volumes || m.Digest != old.Digest) {
-		err = &wal.CorruptError{File: old.Key().String(), Offset: -1, LSN: old.Position.LSN,
-			Reason: fmt.Sprintf("what it becomes are %d volumes with digest %s, it says %d with %s", m.Volumes, m.Digest, old.Volumes, old.Digest)}
+	if err == nil {
+		err = old.Prove(m.Volumes, m.Digest)
 	}
 	if err = errors.Join(err, w.close(), pin.Err()); err == nil {
 		if err = m.putMerged(ctx, store, o.Seal); err == nil {
