@@ -37,11 +37,9 @@
 //     zeros equals an absent one.
 //   - Memory does not depend on the size of file or volume.
 //
-// # What the package will own
+// # Whole stores
 //
-// Snapshots of whole stores taken beside a running service, the archive of log
-// and images that follows one, restoring either to any LSN, and checking what
-// was restored against the sums that entries carry. All of it is made from the
-// same two acts, reading a snapshot's pages and finding what differs from
-// another, which is why they are here and not in the command.
+// Archives of whole stores are the packages below: objects keeps them, archive lays them
+// out, ship has their log and snapshot the states, pins and retain say what may go,
+// restore and repair make stores of them.
 package backup

@@ -82,7 +82,5 @@
 // # Not there
 //
 // What is younger than the archive, and damaged, is lost, and all that came with it: no
-// part of a state is made up. Transient errors of the archive's store are not tried
-// again while a snapshot is read for the second way.
-// Holds are of processes, and gone with them.
+// part of a state is made up. Holds are of processes, and gone with them.
 package repair

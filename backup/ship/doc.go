@@ -116,7 +116,8 @@
 //
 // # Not there
 //
-// Objects of snapshots are verified as sealed objects
-// only. What is packed or deleted while Verify runs may be reported as missing. Nothing
-// here trims a log, or deletes leftovers but those of packing.
+// Objects of snapshots are verified as sealed objects only: package snapshot looks into
+// them. Pack holds a pin; Reader and Verify leave that to their callers, and without one
+// what is deleted meanwhile may be reported as missing. Nothing here trims a log, or
+// deletes leftovers but those of packing: package retain does.
 package ship
