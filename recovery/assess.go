@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/quire-db/quire/apply"
 	"github.com/quire-db/quire/apply/pagestore"
+	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/wal"
 )
@@ -88,8 +90,9 @@ func (l *Loss) Extent() Extent {
 
 // Assess verifies a store, and when something is wrong finds out what is lost by it: which
 // pages of which volumes and tags, which entries of the log, and whether the store
-// opens. It changes not one byte. Errors and cost are Verify's; what is in use is read
-// once more when there are problems.
+// opens. It changes not one byte. Errors and cost are Verify's, and fs.ErrNotExist for a
+// directory that has nothing of a store; what is in use is read once more when there are
+// problems.
 func Assess(ctx context.Context, fsys vfs.FS, dir string, o VerifyOptions) (*Loss, error) {
 	rep, err := Verify(ctx, fsys, dir, o)
 	if err != nil {
@@ -99,11 +102,25 @@ func Assess(ctx context.Context, fsys vfs.FS, dir string, o VerifyOptions) (*Los
 	if rep.Clean {
 		return l, nil
 	}
+	if err := isStore(fsys, dir); err != nil {
+		return nil, fmt.Errorf("recovery: assess %s: %w", dir, err)
+	}
 	a := assessment{ctx: ctx, fs: fsys, dir: dir, loss: l}
 	if err := a.run(); err != nil {
 		return nil, fmt.Errorf("recovery: assess %s: %w", dir, err)
 	}
 	return l, nil
+}
+
+// isStore is fs.ErrNotExist for a directory in which nothing is what a store has: somebody
+// mistyped, and a repair would put a store in its place.
+func isStore(fsys vfs.FS, dir string) error {
+	for _, name := range []string{manifest.Name, "wal", "heap"} {
+		if _, err := fsys.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("it is no store, there is neither a MANIFEST nor a log nor a heap; nothing was changed: %w", fs.ErrNotExist)
 }
 
 type assessment struct {
