@@ -86,8 +86,18 @@ func whatNext(err error, command string) string {
 			"or the FORMAT of any other archive, since it says nothing of what is in one; then: txnctl backup verify URL"
 	case !of || errors.As(err, &store):
 		return "txnctl recovery verify lists all that is wrong."
+	case errors.As(err, &damaged) && isAppend(damaged.File) && command != "txnctl restore":
+		return "txnctl backup verify URL lists all that is wrong, and what can be restored.\n" +
+			"Put back a copy of that object; if there is none, and the store is there, delete it: then\n" +
+			"txnctl backup archive URL puts again what the store's log still has, or says what is missing."
 	}
 	return "txnctl backup verify URL lists all that is wrong, and what can be restored."
+}
+
+// isAppend reports whether a key is that of entries as they were shipped.
+func isAppend(key string) bool {
+	k, err := archive.ParseKey(key)
+	return err == nil && k.Kind == archive.KindAppend
 }
 
 // exitCode sorts errors; what is found first wins.
