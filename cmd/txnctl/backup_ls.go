@@ -240,11 +240,12 @@ func encryptedText(is bool) string {
 	return ""
 }
 
-// shortTime is jsonTime's text for people.
+// shortTime is jsonTime's text for people, rounded up: restore --to-time with it finds the
+// entry of that time, and none before it.
 func shortTime(s string) string {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
 		return s
 	}
-	return timeText(t.UnixNano())
+	return t.Add(time.Millisecond - 1).UTC().Format("2006-01-02 15:04:05.000Z")
 }
