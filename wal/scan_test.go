@@ -231,7 +231,8 @@ func TestOwnOldLogIsNeverTaken(t *testing.T) {
 		r.trim()
 		tail := older.bytes(0)[older.records()[5].Offset:]
 		r.edit(0, func(b []byte) []byte { return append(b, tail...) })
-		if c := r.wantCut(4, 1); c.Bytes != int64(len(tail)) {
+		written := len(bytes.TrimRight(tail, "\x00")) // its last byte is one of a hash
+		if c := r.wantCut(4, 1); c.Bytes != int64(written) {
 			t.Errorf("%+v", c)
 		}
 	})
