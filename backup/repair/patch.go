@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/google/uuid"
-
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/restore"
@@ -202,13 +200,8 @@ func (r *repairing) loader(f manifest.Facts) (*pagestore.Loader, error) {
 	}
 	o := f.Options
 	o.Created = r.o.Now().UnixNano()
-	err := pagestore.Create(r.o.Disk, dir, manifest.Facts{
-		Store: uuid.Must(uuid.NewV7()), Timeline: f.Timeline, Epoch: f.Epoch, Node: manifest.Node{Role: manifest.Follower}, Options: o,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return pagestore.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: dir, CacheBytes: loadCacheBytes})
+	head := pagestore.Head{Position: wal.Position{Timeline: f.Timeline}, Epoch: f.Epoch}
+	return snapshot.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: dir, CacheBytes: loadCacheBytes}, head, o)
 }
 
 // loadCacheBytes is what restore takes unless it is told otherwise.
@@ -216,17 +209,8 @@ const loadCacheBytes = 64 << 20
 
 // load loads a snapshot, and compares its digest.
 func (r *repairing) load(l *pagestore.Loader, m *snapshot.Manifest) error {
-	in := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
-	defer in.Close()
 	r.progress(Progress{Step: "load", LSN: m.Position.LSN, Done: 0, Of: m.Plain()})
-	if err := l.Load(m.Head(), in); err != nil {
-		return err
-	}
-	volumes, digest, err := l.Digest()
-	if err == nil {
-		err = m.Prove(volumes, digest)
-	}
-	return err
+	return m.Load(r.ctx, r.store, l, r.o.Identities, nil)
 }
 
 // rehearse reads what patched would.

@@ -159,27 +159,17 @@ func (r *restoring) load() error {
 // newLoader makes a store in a directory, a follower of the timeline at head, to be
 // loaded with what that is.
 func (r *restoring) newLoader(dir string, head pagestore.Head, pageSize uint32) (*pagestore.Loader, error) {
-	if err := pagestore.Create(r.o.Disk, dir, manifest.Facts{
-		Store: uuid.Must(uuid.NewV7()), Timeline: head.Timeline, Epoch: head.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: r.o.Now().UnixNano(), PageSize: pageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
-	}); err != nil {
-		return nil, err
-	}
-	return pagestore.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: dir, CacheBytes: r.o.CacheBytes})
+	return snapshot.NewLoader(pagestore.Options{FS: r.o.Disk, Dir: dir, CacheBytes: r.o.CacheBytes}, head,
+		manifest.Options{Created: r.o.Now().UnixNano(), PageSize: pageSize, HeapFileBytes: manifest.DefaultHeapFileBytes})
 }
 
 func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
-	p := snapshot.NewReader(r.ctx, r.store, m, r.o.Identities)
-	defer p.Close()
-	counted := &counted{r: r, in: p, lsn: m.Position.LSN, of: m.Plain()}
-	if err := l.Load(m.Head(), counted); err != nil {
-		return err
-	}
-	volumes, digest, err := l.Digest()
+	err := m.Load(r.ctx, r.store, l, r.o.Identities, func(in io.Reader) io.Reader {
+		return &counted{r: r, in: in, lsn: m.Position.LSN, of: m.Plain()}
+	})
 	if err == nil {
-		err = m.Prove(volumes, digest)
+		r.took(m)
 	}
-	r.took(m)
 	return err
 }
 

@@ -108,21 +108,13 @@ func mayBase(chain []*Manifest, base wal.Position) bool {
 // load makes a store of a chain.
 func (o *MergeOptions) load(ctx context.Context, store objects.Store, chain []*Manifest) error {
 	first := chain[0] // increments may be of later timelines
-	if err := pagestore.Create(o.Disk, o.Dir, manifest.Facts{
-		Store: uuid.New(), Timeline: first.Position.Timeline, Epoch: first.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: first.Time, PageSize: first.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes},
-	}); err != nil {
-		return err
-	}
-	l, err := pagestore.NewLoader(pagestore.Options{FS: o.Disk, Dir: o.Dir, CacheBytes: o.CacheBytes})
+	l, err := NewLoader(pagestore.Options{FS: o.Disk, Dir: o.Dir, CacheBytes: o.CacheBytes}, first.Head(),
+		manifest.Options{Created: first.Time, PageSize: first.PageSize, HeapFileBytes: manifest.DefaultHeapFileBytes})
 	if err != nil {
 		return err
 	}
 	for _, m := range chain {
-		r := NewReader(ctx, store, m, o.Identities)
-		err := l.Load(m.Head(), r)
-		r.Close()
-		if err != nil {
+		if err := m.Load(ctx, store, l, o.Identities, nil); err != nil {
 			return errors.Join(err, l.Close())
 		}
 	}
