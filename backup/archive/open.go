@@ -2,7 +2,6 @@ package archive
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/xxh3"
 
-	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/wal"
 )
 
@@ -80,20 +78,6 @@ func Check(key Key, r io.Reader, size int64) (Header, []uuid.UUID, error) {
 		return Header{}, nil, err
 	}
 	return o.Header, o.Blobs, o.finish()
-}
-
-// ReadHeader reads what the object that has a key says of itself: one range of it.
-// Errors: those of the store, and DecodeHeader's.
-func ReadHeader(ctx context.Context, store objects.Store, key Key) (Header, error) {
-	r, size, err := store.Get(ctx, key.String(), 0, HeaderBytes)
-	if err != nil {
-		return Header{}, err
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return Header{}, err
-	}
-	return DecodeHeader(key, size, b)
 }
 
 func openStored(key Key, r io.Reader, size int64) (*Opened, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/wal"
 )
 
 // ErrPinned: somebody uses the archive.
@@ -92,19 +92,15 @@ func List(ctx context.Context, store objects.Store, now time.Time) (live []Seen,
 	return live, expired, nil
 }
 
-// read reads a pin. One that was deleted since it was listed may have been renewed: it is
-// there, of an unknown kind.
+// read reads a pin. One that is damaged, or was deleted since it was listed and so may have
+// been renewed, is there, of an unknown kind.
 func read(ctx context.Context, store objects.Store, k archive.Key) (s Seen, err error) {
 	s = Seen{Key: k, Holder: "somebody"}
-	r, _, err := store.Get(ctx, k.String(), 0, maxBytes+1)
-	if errors.Is(err, objects.ErrNotFound) {
+	b, err := archive.ReadObject(ctx, store, k, maxBytes)
+	if errors.Is(err, objects.ErrNotFound) || errors.Is(err, wal.ErrCorrupt) {
 		return s, nil
 	}
 	if err != nil {
-		return s, fmt.Errorf("pins: read %s: %w", k, err)
-	}
-	b, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
-	if err := errors.Join(err, r.Close()); err != nil {
 		return s, fmt.Errorf("pins: read %s: %w", k, err)
 	}
 	if kind, holder, err := decode(k.String(), b); err == nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -175,14 +174,12 @@ func (in *inventory) add(o object) {
 // ends reads the start of a log, and the header of its last object.
 func (in *inventory) ends(ctx context.Context, l *log) error {
 	key := archive.Key{Kind: archive.KindStart, Log: l.id}
-	b, _, err := in.store.read(ctx, key, maxStart)
+	var err error
+	l.start, err = archive.ReadStart(ctx, in.store, l.id)
 	if errors.Is(err, objects.ErrNotFound) {
 		return fmt.Errorf("retain: %w", &wal.CorruptError{File: key.String(), Offset: -1, Reason: "it is missing, though the log has objects: nothing was deleted"})
 	}
 	if err != nil {
-		return err
-	}
-	if l.start, err = archive.DecodeStart(l.id, b); err != nil {
 		return err
 	}
 	slices.SortFunc(l.entries, func(a, b object) int { return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last)) })
@@ -198,11 +195,7 @@ func (in *inventory) believe(ctx context.Context, l *log) error {
 	next := max(l.head.Last+1, l.start.First)
 	all := slices.Concat(l.notes[archive.KindFloor], l.notes[archive.KindTrim], l.notes[archive.KindMark])
 	return each(ctx, all, func(ctx context.Context, _ int, o object) error {
-		r, _, err := in.store.Get(ctx, o.String(), 0, 4096)
-		if err != nil {
-			return err
-		}
-		b, err := io.ReadAll(r)
+		b, err := archive.ReadObject(ctx, in.store, o.Key, archive.SmallBytes)
 		if err == nil {
 			err = archive.CheckNote(o.Key, b)
 		}

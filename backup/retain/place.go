@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/ship"
-	"github.com/quire-db/quire/wal"
 )
 
 // place is the store of objects, by the keys of an archive.
@@ -24,25 +22,8 @@ func newPlace(s objects.Store, r ship.Retry) (place, error) {
 	return place{s}, err
 }
 
-// maxStart and maxManifest bound what read returns: the start of a log and a manifest have
-// less.
-const (
-	maxStart    = 4096
-	maxManifest = 64 << 20
-)
-
-// read reads an object that has at most limit bytes.
-func (p place) read(ctx context.Context, key archive.Key, limit int64) (b []byte, size int64, err error) {
-	r, size, err := p.Get(ctx, key.String(), 0, limit)
-	if err != nil {
-		return nil, 0, err
-	}
-	b, err = io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err == nil && size > limit {
-		err = fmt.Errorf("retain: %w", &wal.CorruptError{File: key.String(), Offset: -1, LSN: key.First, Reason: fmt.Sprintf("it has %d bytes, at most %d are right", size, limit)})
-	}
-	return b, size, err
-}
+// maxManifest is more bytes than a manifest has.
+const maxManifest = 64 << 20
 
 // confirm puts an object that is there already, so that it stays there. It is no error
 // that it was not.

@@ -110,11 +110,11 @@ func (p *pruner) confirm(ctx context.Context, _ int, s *snap) error {
 	if err := p.pin.Err(); err != nil {
 		return err
 	}
-	b, size, err := p.store.read(ctx, s.Key, maxManifest)
+	b, err := archive.ReadObject(ctx, p.store, s.Key, maxManifest)
 	if err != nil {
 		return err
 	}
-	if h, err := archive.DecodeHeader(s.Key, size, b); err != nil || h != s.header {
+	if h, err := archive.DecodeHeader(s.Key, int64(len(b)), b); err != nil || h != s.header {
 		return errors.Join(fmt.Errorf("%s has changed; nothing was deleted", s.Key), err)
 	}
 	return p.store.confirm(ctx, s.Key, b)

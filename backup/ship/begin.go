@@ -13,20 +13,11 @@ import (
 	"github.com/quire-db/quire/wal"
 )
 
-// readFormat reads what makes a place an archive: objects.ErrNotFound when it is none.
-func (p place) readFormat(ctx context.Context) (archive.Format, error) {
-	b, err := p.small(ctx, archive.Key{Kind: archive.KindFormat}, smallBytes)
-	if err != nil {
-		return archive.Format{}, err
-	}
-	return archive.DecodeFormat(b)
-}
-
 // beginArchive makes sure that there is a FORMAT. Where there are logs already
 // it must have been: it is not made anew, so that an archive that lost it is not
 // taken for a new one.
 func (a *Archiver) beginArchive(ctx context.Context) (archive.Format, error) {
-	f, err := a.place.readFormat(ctx)
+	f, err := archive.ReadFormat(ctx, a.place)
 	if !errors.Is(err, objects.ErrNotFound) {
 		return f, err
 	}
@@ -40,7 +31,7 @@ func (a *Archiver) beginArchive(ctx context.Context) (archive.Format, error) {
 			continue
 		}
 		// Another archiver may have begun meanwhile.
-		if f, err = a.place.readFormat(ctx); errors.Is(err, objects.ErrNotFound) {
+		if f, err = archive.ReadFormat(ctx, a.place); errors.Is(err, objects.ErrNotFound) {
 			err = corrupt(archive.Key{Kind: archive.KindFormat}, "it is missing, though there is "+orphan+"; nothing was put: restore it from a copy, or archive to an empty place")
 		}
 		return f, err
@@ -56,7 +47,7 @@ func (a *Archiver) makeFormat(ctx context.Context) (archive.Format, error) {
 	f := archive.Format{Archive: id, Made: a.o.Now().UnixNano()}
 	err = a.put(ctx, archive.Key{Kind: archive.KindFormat}, archive.EncodeFormat(f))
 	if errors.Is(err, objects.ErrExists) {
-		return a.place.readFormat(ctx)
+		return archive.ReadFormat(ctx, a.place)
 	}
 	return f, err
 }
@@ -88,7 +79,7 @@ func (a *Archiver) putStart(ctx context.Context, s archive.Start) error {
 
 // joinLog goes on in a log that somebody else began, at another LSN perhaps.
 func (a *Archiver) joinLog(ctx context.Context, key archive.Key, ours archive.Start) error {
-	theirs, err := a.place.start(ctx, ours.Timeline)
+	theirs, err := archive.ReadStart(ctx, a.place, ours.Timeline)
 	if err != nil {
 		return err
 	}
@@ -222,7 +213,7 @@ func (a *Archiver) noStrangers(ctx context.Context) error {
 	if err != nil || other.Kind == 0 {
 		return err
 	}
-	s, err := a.place.start(ctx, other.Log)
+	s, err := archive.ReadStart(ctx, a.place, other.Log)
 	if err != nil {
 		return err
 	}
@@ -236,7 +227,7 @@ func (h History) has(timeline wal.TimelineID) bool {
 // startOf reads where a log begins: objects.ErrNotFound when there is no such log,
 // wal.ErrCorrupt when there is, and its start is gone.
 func (a *Archiver) startOf(ctx context.Context, log wal.TimelineID) (archive.Start, error) {
-	s, err := a.place.start(ctx, log)
+	s, err := archive.ReadStart(ctx, a.place, log)
 	if !errors.Is(err, objects.ErrNotFound) {
 		return s, err
 	}
@@ -245,7 +236,7 @@ func (a *Archiver) startOf(ctx context.Context, log wal.TimelineID) (archive.Sta
 		return s, errors.Join(err, e)
 	}
 	// Another archiver may have begun meanwhile.
-	if s, err = a.place.start(ctx, log); errors.Is(err, objects.ErrNotFound) {
+	if s, err = archive.ReadStart(ctx, a.place, log); errors.Is(err, objects.ErrNotFound) {
 		err = corrupt(startKey(log), "it is missing, though there is "+k.String()+"; nothing was put: restore it from a copy, or archive to an empty place")
 	}
 	return s, err

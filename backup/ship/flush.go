@@ -70,7 +70,7 @@ func (a *Archiver) takeBack(ctx context.Context, key archive.Key, floor wal.LSN,
 	if is, err := a.isPacked(ctx, last); !is || err != nil {
 		return errors.Join(stalled, err)
 	}
-	s, err := a.place.start(ctx, key.Log)
+	s, err := archive.ReadStart(ctx, a.place, key.Log)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func OpenReader(ctx context.Context, store objects.Store, o ReadOptions) (*Reade
 	if err != nil {
 		return nil, err
 	}
-	r.Format, err = r.place.readFormat(ctx)
+	r.Format, err = archive.ReadFormat(ctx, r.place)
 	return r, err
 }
 
@@ -64,7 +64,7 @@ func (r *Reader) HighestEpoch(ctx context.Context) (highest uint64, err error) {
 		return 0, err
 	}
 	for _, id := range logs {
-		s, err := r.place.start(ctx, id)
+		s, err := archive.ReadStart(ctx, r.place, id)
 		switch {
 		case err == nil:
 			highest = max(highest, s.Epoch)
@@ -105,7 +105,7 @@ func (r *Reader) Log(ctx context.Context, timeline wal.TimelineID) (*Log, error)
 		}
 		l.note(kind, found)
 	}
-	s, err := r.place.start(ctx, timeline)
+	s, err := archive.ReadStart(ctx, r.place, timeline)
 	if errors.Is(err, objects.ErrNotFound) && (len(l.appends) > 0 || len(l.packs) > 0) {
 		err = corrupt(archive.Key{Kind: archive.KindStart, Log: timeline}, "it is missing, though the log has entries")
 	}

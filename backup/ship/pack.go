@@ -207,7 +207,7 @@ func (p *packer) holds(pack archive.Key, at wal.Position) error {
 // confirm reads a pack, every entry verified, and puts it once more: what is only
 // read may be gone after a power cut.
 func (p *packer) confirm(pack archive.Key) error {
-	b, err := p.place.small(p.ctx, pack, archive.HeaderBytes+archive.MaxRefs*16+2*maxPack)
+	b, err := archive.ReadObject(p.ctx, p.place, pack, archive.HeaderBytes+archive.MaxRefs*16+2*maxPack)
 	if err != nil {
 		return err
 	}

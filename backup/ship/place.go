@@ -2,9 +2,7 @@ package ship
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
@@ -29,19 +27,6 @@ func (p place) put(ctx context.Context, key archive.Key, b []byte) error {
 
 func (p place) delete(ctx context.Context, key archive.Key) error {
 	return p.Delete(ctx, key.String())
-}
-
-// small reads an object that has at most limit bytes.
-func (p place) small(ctx context.Context, key archive.Key, limit int64) (b []byte, err error) {
-	r, size, err := p.Get(ctx, key.String(), 0, limit)
-	if err != nil {
-		return nil, err
-	}
-	b, err = io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err == nil && size > limit {
-		err = corrupt(key, fmt.Sprintf("it has %d bytes, at most %d are right", size, limit))
-	}
-	return b, err
 }
 
 // each yields the keys below a prefix. Those that are none of an archive are
@@ -71,18 +56,6 @@ func (p place) highest(ctx context.Context, log wal.TimelineID, kind archive.Kin
 	}, nil)
 	return max, err
 }
-
-// start reads where a log begins: objects.ErrNotFound when there is none.
-func (p place) start(ctx context.Context, log wal.TimelineID) (archive.Start, error) {
-	b, err := p.small(ctx, archive.Key{Kind: archive.KindStart, Log: log}, smallBytes)
-	if err != nil {
-		return archive.Start{}, err
-	}
-	return archive.DecodeStart(log, b)
-}
-
-// smallBytes is more than FORMAT, a start and a note have.
-const smallBytes = 4096
 
 func corrupt(key archive.Key, reason string) error {
 	return fmt.Errorf("ship: %w", &wal.CorruptError{File: key.String(), Offset: -1, LSN: key.First, Reason: reason})

@@ -127,7 +127,7 @@ func (v *verifier) take(k archive.Key, _ int64) {
 }
 
 func (v *verifier) format() {
-	f, err := v.place.readFormat(v.ctx)
+	f, err := archive.ReadFormat(v.ctx, v.place)
 	if err != nil {
 		v.fail(archive.Key{Kind: archive.KindFormat}, err)
 		return
@@ -164,7 +164,7 @@ func startKey(log wal.TimelineID) archive.Key { return archive.Key{Kind: archive
 func (v *verifier) object(l *verified, k archive.Key) {
 	switch k.Kind {
 	case archive.KindStart:
-		s, err := v.place.start(v.ctx, k.Log)
+		s, err := archive.ReadStart(v.ctx, v.place, k.Log)
 		if err != nil {
 			v.fail(k, err)
 			return
@@ -225,7 +225,7 @@ func (v *verifier) parts(l *verified, h archive.Header) {
 }
 
 func (v *verifier) note(l *verified, k archive.Key) {
-	b, err := v.place.small(v.ctx, k, smallBytes)
+	b, err := archive.ReadObject(v.ctx, v.place, k, archive.SmallBytes)
 	if err == nil {
 		err = archive.CheckNote(k, b)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -128,22 +127,12 @@ func (m *Manifest) export(held *pagestore.Snapshot, w *writer) (err error) {
 
 // begun is nil when somebody has begun the archive, in a version that this package writes.
 func begun(ctx context.Context, store objects.Store) error {
-	r, _, err := store.Get(ctx, archive.FormatKey, 0, formatBytes)
+	_, err := archive.ReadFormat(ctx, store)
 	if errors.Is(err, objects.ErrNotFound) {
 		return ErrNoArchive
 	}
-	if err != nil {
-		return err
-	}
-	b, err := io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err == nil {
-		_, err = archive.DecodeFormat(b)
-	}
 	return err
 }
-
-// formatBytes is more than a FORMAT has.
-const formatBytes = 4096
 
 // based is nil when the archive has the base.
 func (m *Manifest) based(ctx context.Context, store objects.Store) error {
