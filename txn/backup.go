@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,32 +63,24 @@ func (m *Manager) belongs(ctx context.Context, place objects.Store, timeline wal
 	if st := m.archiveStats(); errors.Is(st.Err, ship.ErrDiverged) && st.URL == place.String() {
 		return st.Err
 	}
-	if retry.Tries == 0 {
-		retry.Tries = backupTries
-	}
+	retry.Tries = cmp.Or(retry.Tries, snapshot.DefaultTries)
 	calm, err := objects.Retrying(place, retry)
 	if err != nil {
 		return err
 	}
-	for _, k := range []archive.Key{{Kind: archive.KindFormat}, {Kind: archive.KindStart, Log: timeline}} {
-		r, _, err := calm.Get(ctx, k.String(), 0, 1)
-		switch {
-		case errors.Is(err, objects.ErrNotFound) && k.Kind == archive.KindFormat:
-			return snapshot.ErrNoArchive
-		case errors.Is(err, objects.ErrNotFound):
-			return m.noStranger(ctx, place, retry)
-		case err != nil:
-			return err
-		}
-		if err := r.Close(); err != nil {
-			return err
-		}
+	begun, err := archive.Has(ctx, calm, archive.Key{Kind: archive.KindFormat})
+	if err == nil && !begun {
+		err = snapshot.ErrNoArchive
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	ours, err := archive.Has(ctx, calm, archive.Key{Kind: archive.KindStart, Log: timeline})
+	if err == nil && !ours {
+		err = m.noStranger(ctx, place, retry)
+	}
+	return err
 }
-
-// backupTries of a call, as many as snapshot.Take's.
-const backupTries = 8
 
 // noStranger compares this store with an archive that has no log of its timeline.
 func (m *Manager) noStranger(ctx context.Context, place objects.Store, retry ship.Retry) error {

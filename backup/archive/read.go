@@ -64,3 +64,15 @@ func ReadStart(ctx context.Context, store objects.Store, log wal.TimelineID) (St
 	}
 	return DecodeStart(log, b)
 }
+
+// Has reports whether an object is there. Errors: those of the store.
+func Has(ctx context.Context, store objects.Store, key Key) (bool, error) {
+	r, _, err := store.Get(ctx, key.String(), 0, 1)
+	if errors.Is(err, objects.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, r.Close()
+}

@@ -32,6 +32,9 @@ type RetryOptions struct {
 	Failed func(err error)
 }
 
+// DefaultTries of a call, by all of backup that somebody waits for: 3 s of waits at most.
+const DefaultTries = 5
+
 // Retrying is a store whose calls are those of s, tried again until their answers
 // are settled or Tries are used up; the package documentation says what that
 // means. A store that Retrying made is not wrapped but replaced: the options given

@@ -4,11 +4,12 @@
 //
 // # Use
 //
-//	pin, err := pins.Hold(ctx, store, pins.Options{Holder: "restore"}) // it is renewed
+//	pin, err := pins.HoldAndAwait(ctx, store, pins.Options{Holder: "pack"}) // it is renewed
 //	defer pin.Release(ctx)
-//	err = pin.Await(ctx)   // for who cannot bear deletions: until no prune is at work
 //	...
-//	err = pin.Err()        // before something is put that refers to what was found
+//	err = pin.Err() // before something is put that refers to what was found
+//
+//	pin, err := pins.Hold(ctx, store, pins.Options{Holder: "restore"}) // bears deletions: waits for nobody
 //
 //	pin, err := pins.Hold(ctx, store, pins.Options{Kind: pins.Prune, Holder: "prune"})
 //	others, err := pin.Others(ctx) // any: delete nothing, release, come again

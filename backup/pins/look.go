@@ -115,6 +115,20 @@ func (p *Pin) Others(ctx context.Context) (live []Seen, err error) {
 	return slices.DeleteFunc(live, func(s Seen) bool { return s.Key.ID == p.id }), err
 }
 
+// HoldAndAwait puts a pin, for what deletes nothing and needs all that it lists, and waits
+// until no prune is at work. Errors: Hold's and Await's; no pin is held then.
+func HoldAndAwait(ctx context.Context, store objects.Store, o Options) (*Pin, error) {
+	p, err := Hold(ctx, store, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Await(ctx); err != nil {
+		_ = p.Release(ctx) // else it ends by itself
+		return nil, err
+	}
+	return p, nil
+}
+
 // lookEvery is how often Await looks.
 const lookEvery = time.Second
 

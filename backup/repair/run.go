@@ -90,7 +90,7 @@ func Run(ctx context.Context, store objects.Store, dir string, o Options) (*Repa
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.Retry.Tries = cmp.Or(o.Retry.Tries, 5)
+	o.Retry.Tries = cmp.Or(o.Retry.Tries, objects.DefaultTries)
 	tried, err := objects.Retrying(store, o.Retry)
 	if err != nil {
 		return nil, fmt.Errorf("repair: %w", err)

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,15 +136,11 @@ func begin(ctx context.Context, store objects.Store, dir string, t Target, o Opt
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
-	}
+	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
 	if o.Follower && len(o.Volumes) > 0 {
 		return nil, errWhole
 	}
-	if o.Retry.Tries == 0 {
-		o.Retry.Tries = 5
-	}
+	o.Retry.Tries = cmp.Or(o.Retry.Tries, objects.DefaultTries)
 	store, err := objects.Retrying(store, o.Retry)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ type place struct{ objects.Store }
 
 // newPlace is a place in a store whose calls are tried again.
 func newPlace(s objects.Store, r ship.Retry) (place, error) {
-	r.Tries = cmp.Or(r.Tries, 5)
+	r.Tries = cmp.Or(r.Tries, objects.DefaultTries)
 	s, err := objects.Retrying(s, r)
 	return place{s}, err
 }

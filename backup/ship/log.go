@@ -41,7 +41,7 @@ func OpenReader(ctx context.Context, store objects.Store, o ReadOptions) (*Reade
 }
 
 func newReader(store objects.Store, o ReadOptions) (*Reader, error) {
-	setDefault(&o.Retry.Tries, 5)
+	setDefault(&o.Retry.Tries, objects.DefaultTries)
 	p, err := newPlace(store, o.Retry)
 	return &Reader{place: p, ids: o.Identities}, err
 }

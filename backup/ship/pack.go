@@ -81,14 +81,11 @@ func Pack(ctx context.Context, store objects.Store, timeline wal.TimelineID, o P
 		return Packed{}, err
 	}
 	o.Pin.Holder = "pack"
-	pin, err := pins.Hold(ctx, store, o.Pin)
-	if err == nil {
-		err = pin.Await(ctx)
-	}
-	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
+	pin, err := pins.HoldAndAwait(ctx, store, o.Pin)
 	if err != nil {
 		return Packed{}, err
 	}
+	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	p := packer{Reader: r, ctx: ctx, o: o}
 	for _, kind := range []archive.Kind{archive.KindAppend, archive.KindPack} {
 		if p.log, err = r.Log(ctx, timeline); err == nil {

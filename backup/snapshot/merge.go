@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,25 +56,18 @@ func merge(ctx context.Context, store objects.Store, at, base wal.Position, o Me
 	if o.Disk == nil {
 		o.Disk = vfs.OS()
 	}
-	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
-	}
-	if o.Retry.Tries == 0 {
-		o.Retry.Tries = defaultTries
-	}
+	o.CacheBytes = cmp.Or(o.CacheBytes, 64<<20)
+	o.Retry.Tries = cmp.Or(o.Retry.Tries, DefaultTries)
 	store, err = objects.Retrying(store, o.Retry)
 	if err != nil {
 		return nil, err
 	}
 	o.Pin.Holder = "merge"
-	pin, err := pins.Hold(ctx, store, o.Pin)
-	if err == nil {
-		err = pin.Await(ctx)
-	}
-	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
+	pin, err := pins.HoldAndAwait(ctx, store, o.Pin)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	chain, err := Chain(ctx, store, at, o.Identities)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,8 @@ type Options struct {
 // DefaultPartBytes is how large parts are unless Options say otherwise.
 const DefaultPartBytes = 8 << 20
 
-// defaultTries of a call, with waits of 10 s all together.
-const defaultTries = 8
+// DefaultTries of a call, with waits of 10 s all together.
+const DefaultTries = 8
 
 // takers is how many parts are sealed and put at once.
 const takers = 2
@@ -75,9 +76,7 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	if !m.Whole() && o.Base.LSN >= m.Position.LSN {
 		return nil, fmt.Errorf("snapshot: take one at %v: %w: %v", m.Position, ErrBase, o.Base)
 	}
-	if o.Retry.Tries == 0 {
-		o.Retry.Tries = defaultTries
-	}
+	o.Retry.Tries = cmp.Or(o.Retry.Tries, DefaultTries)
 	once := store
 	store, err := objects.Retrying(store, o.Retry)
 	if err == nil {
@@ -90,10 +89,7 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 		return nil, fmt.Errorf("snapshot: take one at %v: %w", m.Position, err)
 	}
 	o.Pin.Holder = "snapshot"
-	pin, err := pins.Hold(ctx, store, o.Pin)
-	if err == nil {
-		err = pin.Await(ctx)
-	}
+	pin, err := pins.HoldAndAwait(ctx, store, o.Pin)
 	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
 	if err == nil {
 		err = m.based(ctx, store)

@@ -51,12 +51,9 @@ func schemes(begin bool) objects.Schemes {
 	return all
 }
 
-// objectTries is how often a call of a place is repeated by commands that end.
-const objectTries = 5
-
 // patient is a place whose calls are repeated.
 func patient(store objects.Store) (objects.Store, error) {
-	return objects.Retrying(store, objects.RetryOptions{Tries: objectTries})
+	return objects.Retrying(store, objects.RetryOptions{Tries: objects.DefaultTries})
 }
 
 // findArchive opens the archive at a URL, to be read.
@@ -111,11 +108,8 @@ func (a *app) openArchive(ctx context.Context, url string) (objects.Store, error
 	if err != nil {
 		return nil, asUsage(err)
 	}
-	r, _, err := store.Get(ctx, archive.FormatKey, 0, 1)
-	switch {
-	case err == nil:
-		err = r.Close()
-	case errors.Is(err, objects.ErrNotFound):
+	begun, err := archive.Has(ctx, store, archive.Key{Kind: archive.KindFormat})
+	if err == nil && !begun {
 		err = objects.Probe(ctx, store, time.Now()) // each call once: repeated, a put may meet its own object
 	}
 	if err != nil {

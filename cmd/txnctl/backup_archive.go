@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/quire-db/quire/backup/objects"
 )
 
 // archiveOutput is how far backup archive has come.
@@ -66,7 +68,7 @@ too: txnctl backup create.`,
 func (r *archiverRun) run(ctx context.Context, url string) (err error) {
 	tries := 0
 	if r.once {
-		tries = objectTries
+		tries = objects.DefaultTries
 	}
 	if r.ship, err = r.newShipment(ctx, url, &r.keys, tries); err != nil {
 		return err

@@ -89,7 +89,7 @@ func (c *creator) run(ctx context.Context, url string) error {
 
 // try begins anew: an archiver that stopped is of no use any more.
 func (c *creator) try(ctx context.Context, url string) (o createOutput, err error) {
-	if c.ship, err = c.newShipment(ctx, url, &c.keys, objectTries); err != nil {
+	if c.ship, err = c.newShipment(ctx, url, &c.keys, objects.DefaultTries); err != nil {
 		return o, err
 	}
 	defer func() { err = errors.Join(err, c.ship.close()) }()
@@ -157,15 +157,12 @@ func (c *creator) snapshot(ctx context.Context, v *recovery.Viewed) (o createOut
 func (c *creator) start(ctx context.Context, v *recovery.Viewed) error {
 	head := v.Snapshot().Head
 	key := archive.Key{Kind: archive.KindStart, Log: head.Timeline}
-	r, _, err := c.ship.store.Get(ctx, key.String(), 0, 1)
-	if err == nil {
-		return r.Close()
-	}
-	if !errors.Is(err, objects.ErrNotFound) {
+	if there, err := archive.Has(ctx, c.ship.store, key); there || err != nil {
 		return err
 	}
 	s := archive.Start{Timeline: head.Timeline, Epoch: head.Epoch, First: head.LSN + 1, Before: head.Hash}
-	if err = c.ship.store.Put(ctx, key.String(), objects.Bytes(archive.EncodeStart(s))); errors.Is(err, objects.ErrExists) {
+	err := c.ship.store.Put(ctx, key.String(), objects.Bytes(archive.EncodeStart(s)))
+	if errors.Is(err, objects.ErrExists) {
 		return nil // another one at work
 	}
 	return err
