@@ -18,7 +18,7 @@ import (
 type place struct {
 	disk   vfs.FS
 	dir    string
-	locked func() error // ends the lock of repairs; nil when it was not taken
+	locked func() error // ends the lock of repairs, whose file goes; nil when it was not taken
 	unlock func() error // ends that of the damaged store; nil when it was not taken
 	made   bool         // the store had no LOCK
 	now    string       // where the damaged store is
@@ -32,53 +32,26 @@ func (p *place) clean() string { return filepath.Clean(p.dir) }
 // making is where the store is made, repaired where it is when it is whole and proven.
 func (p *place) making() string   { return p.clean() + ".repairing" }
 func (p *place) repaired() string { return p.clean() + ".repaired" }
-func (p *place) lockName() string { return p.making() + ".lock" }
 
-// lock keeps other repairs out. Whoever ends removes the file that is locked, which
-// another may have opened before: so it must have the words of this run.
+// lock keeps other repairs out.
 func (p *place) lock() error {
-	if base := filepath.Base(p.clean()); base == "." || base == ".." || base == string(filepath.Separator) {
-		return fmt.Errorf("%w: %s cannot be replaced by another directory: give its name in the one above it", fs.ErrInvalid, p.dir)
+	if err := vfs.Replaceable(p.clean()); err != nil {
+		return err
 	}
-	words := "repair " + uuid.NewString()
-	unlock, err := p.disk.Lock(p.lockName(), words)
+	release, err := vfs.LockPassing(p.disk, p.making()+".lock", "repair "+uuid.NewString())
 	var locked *vfs.LockedError
 	if errors.As(err, &locked) {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
-	if err != nil {
-		return err
-	}
-	got, err := p.read(p.lockName())
-	if err == nil && got != words {
-		err = fmt.Errorf("%w: %s is another's", ErrBusy, p.lockName())
-	}
-	if err != nil {
-		return errors.Join(err, unlock())
-	}
-	p.locked = unlock
-	return nil
-}
-
-// read reads a small file.
-func (p *place) read(name string) (string, error) {
-	f, err := p.disk.OpenRead(name)
-	if err != nil {
-		return "", err
-	}
-	size, err := f.Size()
-	b := make([]byte, min(size, 4096))
-	if err == nil && len(b) > 0 {
-		_, err = f.ReadAt(b, 0)
-	}
-	return string(b), errors.Join(err, f.Close())
+	p.locked = release
+	return err
 }
 
 // hold takes the lock of the damaged store, and leaves in it who had it before. What
 // is in the lock's place and is no file keeps everybody from opening the store.
 func (p *place) hold() error {
 	name := filepath.Join(p.dir, recovery.LockName)
-	words, err := p.read(name)
+	words, err := vfs.ReadBeginning(p.disk, name, 4096)
 	p.made = errors.Is(err, fs.ErrNotExist)
 	switch {
 	case errors.Is(err, vfs.ErrNotRegular):
@@ -105,7 +78,7 @@ func (p *place) release() (err error) {
 		err = errors.Join(err, p.unlock())
 	}
 	if p.locked != nil {
-		err = errors.Join(err, p.disk.Remove(p.lockName()), p.locked())
+		err = errors.Join(err, p.locked())
 	}
 	p.unlock, p.locked = nil, nil
 	return err

@@ -124,8 +124,8 @@ type restoring struct {
 	unpinned error   // why there is no pin
 	replica  Replica
 	wanted   *wanted
-	kept     []Kept // volumes that are restored when some were named
-	unlock   func() error
+	kept     []Kept       // volumes that are restored when some were named
+	release  func() error // ends the lock of restores
 	got      Restored
 }
 

@@ -33,8 +33,8 @@ func (r *restoring) whole() string {
 // vacant refuses a directory that has something in it, and one that has no name which
 // another can take the place of.
 func (r *restoring) vacant() error {
-	if base := filepath.Base(r.dir); base == "." || base == ".." || base == string(filepath.Separator) {
-		return fmt.Errorf("%w: %s cannot be replaced by another directory: give its name in the one above it", fs.ErrInvalid, r.dir)
+	if err := vfs.Replaceable(r.dir); err != nil {
+		return err
 	}
 	e, err := r.o.Disk.Lstat(r.dir)
 	switch {
@@ -83,40 +83,20 @@ func (r *restoring) emptied(dir string) error {
 	return err
 }
 
-// lock keeps other restores out. Whoever ends removes the file that is locked, which
-// another may have opened before: so it must have the words of this run.
+// lock keeps other restores out.
 func (r *restoring) lock() error {
-	name, words := r.staged()+".lock", "restore "+uuid.NewString()
-	unlock, err := r.o.Disk.Lock(name, words)
+	release, err := vfs.LockPassing(r.o.Disk, r.staged()+".lock", "restore "+uuid.NewString())
 	var locked *vfs.LockedError
 	if errors.As(err, &locked) {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	}
-	if err != nil {
-		return err
-	}
-	r.unlock = unlock
-	f, err := r.o.Disk.OpenRead(name)
-	if err == nil {
-		got := make([]byte, len(words))
-		if _, err = f.ReadAt(got, 0); err == nil && string(got) != words {
-			err = fmt.Errorf("%s is another's", name)
-		}
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("%w: %w", ErrBusy, err), unlock())
-	}
-	return nil
+	r.release = release
+	return err
 }
 
 // discard removes the staging directories.
 func (r *restoring) discard() error {
 	return errors.Join(vfs.RemoveAll(r.o.Disk, r.scratch()), vfs.RemoveAll(r.o.Disk, r.staged()), r.release())
-}
-
-func (r *restoring) release() error {
-	return errors.Join(r.o.Disk.Remove(r.staged()+".lock"), r.unlock())
 }
 
 // switchTo makes the store be in dir.
