@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -70,6 +71,25 @@ func (l *Loader) Load(head Head, r io.Reader) error {
 		return fmt.Errorf("pagestore: load the snapshot at LSN %d: %w", head.LSN, err)
 	}
 	return nil
+}
+
+// LoadFrom loads a snapshot of another store: what of it is younger than what was loaded
+// before. That goes through watch, unless it is nil. Errors: Load's, Export's.
+func (l *Loader) LoadFrom(from *Snapshot, watch func(io.Reader) io.Reader) error {
+	var in io.Reader
+	pr, pw := io.Pipe()
+	if in = pr; watch != nil {
+		in = watch(in)
+	}
+	exported := make(chan error)
+	go func(since wal.LSN) {
+		_, err := from.Export(pw, since)
+		_ = pw.CloseWithError(err) // always nil; so Load fails for the same reason
+		exported <- err
+	}(l.d.Head.LSN)
+	err := l.Load(from.Head, in)
+	_ = pr.Close() // always nil; an export that still writes ends
+	return cmp.Or(err, <-exported)
 }
 
 func (l *Loader) begin(head Head) error {

@@ -5,10 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/iotest"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/pagestoretest"
@@ -65,6 +68,54 @@ func TestLoadOutOfOrder(t *testing.T) {
 	if err := loads([]pagestore.Head{heads[0], heads[0]}, forms[0], forms[0]); err == nil {
 		t.Error("the same one twice")
 	}
+}
+
+// What one store exports another loads, whole or what it has not had; whoever reads between
+// them may end that.
+func TestLoadFrom(t *testing.T) {
+	heads, forms := pagestoretest.Loaded(t, 7, 40, memory)
+	disk := crashfs.New()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(pagestoretest.Load(disk, "/from", heads, forms))
+	from, _, err := pagestore.Open(pagestore.Options{FS: disk, Dir: "/from", CacheBytes: 4 << 10})
+	must(err)
+	snap := from.Acquire()
+	_, want, err := snap.Digest()
+	must(err)
+	for name, before := range map[string][][]byte{"/whole": nil, "/younger": forms[:1]} {
+		l, err := pagestoretest.NewLoader(disk, name)
+		must(err)
+		for i, form := range before {
+			must(l.Load(heads[i], bytes.NewReader(form)))
+		}
+		must(l.LoadFrom(snap, nil))
+		if _, got, err := l.Digest(); err != nil || got != want {
+			t.Errorf("%s: digest %s, not %s: %v", name, got, want, err)
+		}
+		must(l.Finish())
+	}
+	for n := range len(forms[0]) {
+		if n%(len(forms[0])/20) != 0 {
+			continue
+		}
+		l, err := pagestoretest.NewLoader(disk, fmt.Sprint("/cut", n))
+		must(err)
+		gone := errors.New("gone")
+		err = l.LoadFrom(snap, func(in io.Reader) io.Reader {
+			return io.MultiReader(io.LimitReader(in, int64(n)), iotest.ErrReader(gone))
+		})
+		if !errors.Is(err, gone) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+		must(l.Close())
+	}
+	from.Release(snap)
+	must(from.Close())
 }
 
 // FuzzLoad: any bytes are a snapshot or an error, whatever else they are behind.

@@ -166,9 +166,8 @@ func (r *repairing) patched(c candidate, own *recovery.Viewed) error {
 			return errors.Join(err, l.Close())
 		}
 	}
-	if head := own.Snapshot().Head; c.LSN < head.LSN {
-		err := exported(own.Snapshot(), c.LSN, func(in io.Reader) error { return l.Load(head, in) })
-		if err != nil {
+	if c.LSN < own.Snapshot().LSN() {
+		if err := l.LoadFrom(own.Snapshot(), nil); err != nil {
 			return errors.Join(err, l.Close())
 		}
 	}
@@ -229,22 +228,5 @@ func (r *repairing) rehearse(chain []*snapshot.Manifest, own *recovery.Viewed) e
 		return err
 	}
 	_, err := own.Snapshot().Export(io.Discard, since)
-	return err
-}
-
-// exported has use read what of a snapshot is younger than an LSN.
-func exported(s *pagestore.Snapshot, since wal.LSN, use func(io.Reader) error) error {
-	in, out := io.Pipe()
-	done := make(chan error)
-	go func() {
-		_, err := s.Export(out, since)
-		_ = out.CloseWithError(err) // nil is the end; it returns none
-		done <- err
-	}()
-	err := use(in)
-	_ = in.Close() // whoever still writes is told
-	if e := <-done; err != nil && e != nil && !errors.Is(e, io.ErrClosedPipe) {
-		return e // the reason
-	}
 	return err
 }

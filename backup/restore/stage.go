@@ -145,7 +145,7 @@ func (r *restoring) newLoader(dir string, head pagestore.Head, pageSize uint32) 
 
 func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
 	err := m.Load(r.ctx, r.store, l, r.o.Identities, func(in io.Reader) io.Reader {
-		return &counted{r: r, in: in, lsn: m.Position.LSN, of: m.Plain()}
+		return &counted{r: r, in: in, step: "load", lsn: m.Position.LSN, of: m.Plain()}
 	})
 	if err == nil {
 		r.took(m)
@@ -157,13 +157,17 @@ func (r *restoring) loadOne(l *pagestore.Loader, m *snapshot.Manifest) error {
 type counted struct {
 	r        *restoring
 	in       io.Reader
+	step     string
 	lsn      wal.LSN
 	done, of int64
 }
 
 func (c *counted) Read(p []byte) (int, error) {
+	if err := c.r.ctx.Err(); err != nil {
+		return 0, err
+	}
 	n, err := c.in.Read(p)
 	c.done += int64(n)
-	c.r.progress(Progress{Step: "load", LSN: c.lsn, Done: c.done, Of: c.of})
+	c.r.progress(Progress{Step: c.step, LSN: c.lsn, Done: c.done, Of: c.of})
 	return n, err
 }

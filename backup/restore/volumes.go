@@ -240,51 +240,15 @@ func (r *restoring) extract(whole Replica) (at wal.Position, err error) {
 	if err != nil {
 		return at, err
 	}
-	if err := r.transfer(snap, l); err != nil {
+	if err := l.LoadFrom(snap, func(in io.Reader) io.Reader {
+		return &counted{r: r, in: in, step: "extract", lsn: snap.LSN()}
+	}); err != nil {
 		return at, errors.Join(err, l.Close())
 	}
 	if err := r.sameDigest(snap, l); err != nil {
 		return at, errors.Join(err, l.Close())
 	}
 	return at, l.Finish()
-}
-
-// transfer loads what a snapshot exports.
-func (r *restoring) transfer(snap *pagestore.Snapshot, l *pagestore.Loader) error {
-	pr, pw := io.Pipe()
-	exported := make(chan error)
-	go func() {
-		_, err := snap.Export(&handed{r: r, out: pw, lsn: snap.LSN()}, 0)
-		_ = pw.CloseWithError(err) // always nil
-		exported <- err
-	}()
-	err := l.Load(snap.Head, pr)
-	_ = pr.CloseWithError(errNoMore) // always nil
-	if e := <-exported; err == nil {
-		err = e
-	}
-	return err
-}
-
-// errNoMore ends an export that nobody reads any more.
-var errNoMore = errors.New("the store that it is loaded into takes no more")
-
-// handed tells how much went from one store to the other.
-type handed struct {
-	r    *restoring
-	out  io.Writer
-	lsn  wal.LSN
-	done int64
-}
-
-func (h *handed) Write(p []byte) (int, error) {
-	if err := h.r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := h.out.Write(p)
-	h.done += int64(n)
-	h.r.progress(Progress{Step: "extract", LSN: h.lsn, Done: h.done})
-	return n, err
 }
 
 func (r *restoring) sameDigest(snap *pagestore.Snapshot, l *pagestore.Loader) error {

@@ -87,16 +87,21 @@ func Loaded(t testing.TB, seed uint64, steps int, fresh func(testing.TB) (vfs.FS
 	return heads, forms
 }
 
-// Load makes a store in dir of portable forms, and checks all of it.
-func Load(disk vfs.FS, dir string, heads []pagestore.Head, forms [][]byte) error {
+// NewLoader begins a store in dir.
+func NewLoader(disk vfs.FS, dir string) (*pagestore.Loader, error) {
 	err := errors.Join(disk.Mkdir(dir), pagestore.Create(disk, dir, manifest.Facts{
 		Store: uuid.UUID{3}, Timeline: wal.TimelineID{2}, Epoch: 1,
 		Options: manifest.Options{Created: 1, PageSize: wal.DefaultPageSize, HeapFileBytes: 1 << 30},
 	}))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l, err := pagestore.NewLoader(pagestore.Options{FS: disk, Dir: dir, CacheBytes: 4 << 10})
+	return pagestore.NewLoader(pagestore.Options{FS: disk, Dir: dir, CacheBytes: 4 << 10})
+}
+
+// Load makes a store in dir of portable forms, and checks all of it.
+func Load(disk vfs.FS, dir string, heads []pagestore.Head, forms [][]byte) error {
+	l, err := NewLoader(disk, dir)
 	if err != nil {
 		return err
 	}
