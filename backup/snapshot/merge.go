@@ -146,11 +146,7 @@ func (o *MergeOptions) putAnew(ctx context.Context, store objects.Store, pin *pi
 
 // putMerged puts the manifest. One that another merge has put meanwhile is as good.
 func (m *Manifest) putMerged(ctx context.Context, store objects.Store, o archive.SealOptions) error {
-	sealed, _, err := archive.Seal(m.header(m.Key(), uint64(len(m.Parts))), nil, m.encode(), o)
-	if err != nil {
-		return err
-	}
-	if err = store.Put(ctx, m.Key().String(), objects.Bytes(sealed)); !errors.Is(err, objects.ErrExists) {
+	if err := m.putSealed(ctx, store, o); !errors.Is(err, objects.ErrExists) {
 		return err
 	}
 	h, err := archive.ReadHeader(ctx, store, m.Key())

@@ -147,17 +147,22 @@ func (m *Manifest) based(ctx context.Context, store objects.Store) error {
 
 // put makes the snapshot be there. objects.ErrUnknown: it may be.
 func (m *Manifest) put(ctx context.Context, store objects.Store, o Options) error {
-	sealed, _, err := archive.Seal(m.header(m.Key(), uint64(len(m.Parts))), nil, m.encode(), o.Seal)
-	if err != nil {
-		return err
-	}
-	if err = store.Put(ctx, m.Key().String(), objects.Bytes(sealed)); !errors.Is(err, objects.ErrExists) {
+	err := m.putSealed(ctx, store, o.Seal)
+	if !errors.Is(err, objects.ErrExists) {
 		return err
 	}
 	if err = m.absent(ctx, store); err != nil && !errors.Is(err, ErrTaken) && !errors.Is(err, ErrDiverged) {
 		err = fmt.Errorf("%w whose manifest is there: %w", objects.ErrUnknown, err)
 	}
 	return err
+}
+
+func (m *Manifest) putSealed(ctx context.Context, store objects.Store, o archive.SealOptions) error {
+	sealed, _, err := archive.Seal(m.header(m.Key(), uint64(len(m.Parts))), nil, m.encode(), o)
+	if err != nil {
+		return err
+	}
+	return store.Put(ctx, m.Key().String(), objects.Bytes(sealed))
 }
 
 // absent is nil when there is no snapshot at that position, or this very one is:

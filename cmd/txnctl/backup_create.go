@@ -186,7 +186,7 @@ func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, err
 		if err := c.sameHistory(ctx, h.Position()); err != nil {
 			return wal.Position{}, err
 		}
-		chain, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.o.Identities)
+		chain, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.ids)
 		switch {
 		case err == nil:
 			return snapshot.ChooseBase(positions(chain, func(m *snapshot.Manifest) wal.Position { return m.Position }), now.LSN), nil
@@ -214,7 +214,7 @@ func positions[T any](of []T, at func(T) wal.Position) (list []wal.Position) {
 // sameHistory compares a position with the archive's log, which the store's was
 // compared with when it was shipped, if that has the entry and can be read.
 func (c *creator) sameHistory(ctx context.Context, at wal.Position) error {
-	r, err := ship.OpenReader(ctx, c.ship.store, ship.ReadOptions{Identities: c.ship.o.Identities})
+	r, err := ship.OpenReader(ctx, c.ship.store, ship.ReadOptions{Identities: c.ship.ids})
 	if err != nil {
 		return err
 	}
@@ -233,7 +233,7 @@ func (c *creator) sameHistory(ctx context.Context, at wal.Position) error {
 
 // has describes the snapshot that is there already.
 func (c *creator) has(ctx context.Context, at wal.Position) (createOutput, error) {
-	m, err := snapshot.Read(ctx, c.ship.store, at, c.ship.o.Identities)
+	m, err := snapshot.Read(ctx, c.ship.store, at, c.ship.ids)
 	if errors.Is(err, archive.ErrLocked) {
 		m, err = &snapshot.Manifest{Position: at}, nil
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/ship"
@@ -23,7 +25,7 @@ type shipment struct {
 	dir, url string
 	store    objects.Store
 	seal     archive.SealOptions
-	o        ship.Options
+	ids      []age.Identity
 
 	archiver *ship.Archiver
 	tail     *recovery.Tail
@@ -49,8 +51,7 @@ func (a *app) newShipment(ctx context.Context, url string, k *keys, tries int) (
 	if s.seal, err = k.seal(); err != nil {
 		return nil, err
 	}
-	ids, err := k.identities()
-	if err != nil {
+	if s.ids, err = k.identities(); err != nil {
 		return nil, err
 	}
 	history, err := s.history(ctx) // before a place is made for what is not there
@@ -63,8 +64,8 @@ func (a *app) newShipment(ctx context.Context, url string, k *keys, tries int) (
 	if err := s.encrypted(ctx); err != nil {
 		return nil, err
 	}
-	s.o = ship.Options{Seal: s.seal, Identities: ids, History: s.history, Retry: ship.Retry{Tries: tries, Sleep: s.patience}}
-	if s.archiver, err = ship.Open(ctx, s.store, history, s.o); err != nil {
+	o := ship.Options{Seal: s.seal, Identities: s.ids, History: s.history, Retry: ship.Retry{Tries: tries, Sleep: s.patience}}
+	if s.archiver, err = ship.Open(ctx, s.store, history, o); err != nil {
 		return nil, err
 	}
 	s.before = s.archiver.Position().LSN
@@ -278,11 +279,9 @@ func (s *shipment) once(ctx context.Context) error {
 		}
 		return e, err
 	}))
-	if err == nil && (len(s.seal.Recipients) == 0 || len(s.o.Identities) > 0) {
-		if log := s.archiver.Status().Shipped.Timeline; log != (wal.TimelineID{}) {
-			_, unpacked := ship.Pack(ctx, s.store, log, ship.PackOptions{Seal: s.seal, Identities: s.o.Identities})
-			s.unpacked(unpacked)
-		}
+	if err == nil {
+		_, unpacked := s.archiver.Pack(ctx, ship.PackOptions{})
+		s.unpacked(unpacked)
 	}
 	return s.explain(err)
 }
