@@ -70,7 +70,7 @@ var levels = [][]row{
 	},
 	{
 		{"backup", "apply/pagestore wal github.com/google/uuid"},
-		{"backup/snapshot", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins internal/vfs wal filippo.io/age github.com/google/uuid"},
+		{"backup/snapshot", "apply/pagestore apply/pagestore/manifest backup/archive backup/objects backup/pins backup/ship internal/vfs wal filippo.io/age github.com/google/uuid"},
 		{"recovery", "apply apply/pagestore apply/pagestore/manifest internal/heap internal/vfs quarantine wal github.com/google/uuid"},
 	},
 	{

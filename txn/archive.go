@@ -18,7 +18,7 @@ import (
 //
 //	store, err := objects.Open(ctx, "file:///srv/archive", schemes)
 //	m, rep, err := txn.Open(dir, txn.Options{Archive: txn.ArchiveOptions{Store: store}})
-//	_, err = m.Backup(ctx, store, snapshot.Options{})  // now and then: restores begin with it
+//	_, err = m.Backup(ctx, store, snapshot.Options{Increment: true})  // now and then: restores begin with it
 //	st := m.Stats().Archive
 //
 // Open compares the archive with the store before it returns, for ArchiveOptions.OpenTimeout

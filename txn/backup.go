@@ -22,7 +22,9 @@ import (
 // processors (giver); alone it takes what it can use. The options' page size is the
 // store's, and their GiveWay is the manager's unless there is one. Without recipients it is
 // encrypted to those of Options.Archive, wherever it is put: a service that archives in secret
-// does not put its state beside that in the clear.
+// does not put its state beside that in the clear. Earlier snapshots are read with the
+// identities of Options.Archive unless there are others; that chooses an increment's base
+// safely where it is this manager that archives, since that compares the histories.
 //
 // Errors are those of snapshot.Take; snapshot.ErrTaken says that the archive has it
 // already, snapshot.ErrNoArchive that nobody has begun one: with Options.Archive that is done
@@ -49,6 +51,9 @@ func (m *Manager) Backup(ctx context.Context, place objects.Store, o snapshot.Op
 	o.PageSize = m.store.Facts().Options.PageSize
 	if len(o.Seal.Recipients) == 0 {
 		o.Seal.Recipients = m.opts.Archive.Ship.Seal.Recipients
+	}
+	if len(o.Identities) == 0 {
+		o.Identities = m.opts.Archive.Ship.Identities
 	}
 	if o.GiveWay == nil {
 		o.GiveWay = (&giver{m: m}).giveWay

@@ -1,10 +1,93 @@
 package snapshot
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"math/bits"
+	"slices"
 
+	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
+
+// bases looks for the base of an increment at a position.
+type bases struct {
+	store objects.Store
+	o     *Options
+	now   wal.Position
+}
+
+// passed tells why a snapshot is none.
+func (b *bases) passed(err error) {
+	if b.o.Passed != nil {
+		b.o.Passed(err)
+	}
+}
+
+// choose chooses the base among the snapshots of the timeline that can be restored
+// themselves; zero when there is none. Without the key it is not known which are whole and
+// what they need: the oldest is taken for whole, and all for one chain.
+func (b *bases) choose(ctx context.Context) (wal.Position, error) {
+	list, err := List(ctx, b.store, b.now.Timeline)
+	if errors.Is(err, wal.ErrCorrupt) {
+		b.passed(fmt.Errorf("a snapshot in the archive is damaged, so this one is whole: %w", err))
+		return wal.Position{}, nil
+	}
+	if err != nil {
+		return wal.Position{}, err
+	}
+	list = slices.DeleteFunc(list, func(h archive.Header) bool { return h.Last >= b.now.LSN })
+	for i, h := range list {
+		if err := b.sameHistory(ctx, h.Position()); err != nil {
+			return wal.Position{}, err
+		}
+		chain, err := Chain(ctx, b.store, h.Position(), b.o.Identities)
+		switch {
+		case err == nil:
+			return ChooseBase(positions(chain, func(m *Manifest) wal.Position { return m.Position }), b.now.LSN), nil
+		case errors.Is(err, archive.ErrLocked):
+			rest := positions(list[i:], func(h archive.Header) wal.Position { return h.Position() })
+			slices.Reverse(rest)
+			base := ChooseBase(rest, b.now.LSN)
+			return base, b.sameHistory(ctx, base)
+		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
+			return wal.Position{}, err
+		}
+		b.passed(fmt.Errorf("the snapshot at LSN %d cannot be read: an older one, or none, is the base: %w", h.Last, err))
+	}
+	return wal.Position{}, nil
+}
+
+// positions are where snapshots were taken.
+func positions[T any](of []T, at func(T) wal.Position) (list []wal.Position) {
+	for _, one := range of {
+		list = append(list, at(one))
+	}
+	return list
+}
+
+// sameHistory compares a snapshot's position with the archive's log, if that has the entry
+// and can be read.
+func (b *bases) sameHistory(ctx context.Context, at wal.Position) error {
+	r, err := ship.OpenReader(ctx, b.store, ship.ReadOptions{Identities: b.o.Identities, Retry: b.o.Retry})
+	if err != nil {
+		return err
+	}
+	for item, err := range r.Entries(ctx, at.Timeline, at.LSN, at.LSN) {
+		switch {
+		case errors.Is(err, ship.ErrGap), errors.Is(err, archive.ErrLocked), errors.Is(err, objects.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		case item.Hash != at.Hash:
+			return fmt.Errorf("the snapshot at LSN %d is of entry %s, the log has %s there: %w", at.LSN, at.Hash, item.Hash, ErrDiverged)
+		}
+	}
+	return nil
+}
 
 // ChooseBase chooses the base of the next increment, at LSN now, among the snapshots that
 // the newest one needs: the first is the whole one, the last the newest, which is

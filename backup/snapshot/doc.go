@@ -3,7 +3,7 @@
 //
 // # Use
 //
-//	m, err := snapshot.Take(ctx, store, held, snapshot.Options{Base: &before})  // held: a pagestore.Snapshot
+//	m, err := snapshot.Take(ctx, store, held, snapshot.Options{Increment: true})  // held: a pagestore.Snapshot
 //	list, err := snapshot.List(ctx, store, timeline)
 //	chain, err := snapshot.Chain(ctx, store, list[0].Position, identities)      // whole one first
 //	for _, m := range chain {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"filippo.io/age"
 	"github.com/google/uuid"
 
 	"github.com/quire-db/quire/apply/pagestore"
@@ -33,6 +34,12 @@ type Options struct {
 	// Base of an increment, the position of an earlier snapshot in this history;
 	// zero for a whole snapshot.
 	Base wal.Position
+	// Increment has ChooseBase choose the base, instead, among the snapshots of the timeline
+	// that Identities can read and that lie in the archive's log, as far as it has that:
+	// zero when there is none. Passed, when there is one, hears why one was passed over.
+	Increment  bool
+	Identities []age.Identity
+	Passed     func(error)
 	// PageSize of volumes that name none, a fact of the store.
 	PageSize uint32
 	// PartBytes is how many plain bytes a part has; 0 is DefaultPartBytes.
@@ -62,12 +69,12 @@ const takers = 2
 // Take puts a snapshot into the archive, which has a FORMAT, else it is ErrNoArchive: a place
 // with snapshots and no FORMAT would be taken for an archive that lost it.
 // held is held until Take returns. The archive is pinned meanwhile, so that neither the base
-// nor the parts are taken for what nothing needs; a prune that is at work is waited for. The caller vouches that the base is of held's
-// history; that the archive has it is looked up. After an error nothing of it is
-// there, but for parts that nothing names; with objects.ErrUnknown it may be there,
-// whole, which the next Take says. pins.ErrLapsed: the archive could not be reached for so
-// long that the pin has ended. ErrTaken: there is one at that position, of this
-// history.
+// nor the parts are taken for what nothing needs; a prune that is at work is waited for. The
+// caller vouches that the base, or the archive's log, is of held's history; that the archive
+// has the base is looked up. After an error nothing of it is there, but for parts that nothing
+// names; with objects.ErrUnknown it may be there, whole, which the next Take says.
+// pins.ErrLapsed: the archive could not be reached for so long that the pin has ended.
+// ErrTaken: there is one at that position, of this history.
 func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o Options) (*Manifest, error) {
 	m := &Manifest{
 		Position: held.Head.Position, Epoch: held.Head.Epoch, Time: held.Head.Time,
@@ -91,6 +98,9 @@ func Take(ctx context.Context, store objects.Store, held *pagestore.Snapshot, o 
 	o.Pin.Holder = "snapshot"
 	pin, err := pins.HoldAndAwait(ctx, store, o.Pin)
 	defer func() { _ = pin.Release(ctx) }() // else it ends by itself
+	if err == nil && o.Increment {
+		m.Base, err = (&bases{store, &o, m.Position}).choose(ctx)
+	}
 	if err == nil {
 		err = m.based(ctx, store)
 	}

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
-	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/wal"
@@ -78,7 +76,7 @@ between archive and log, it is taken all the same, and said which.`,
 func (c *creator) run(ctx context.Context, url string) error {
 	var o createOutput
 	err := errOvertaken
-	for try := 0; try < exportTries && (errors.Is(err, errOvertaken) || errors.Is(err, snapshot.ErrBase)); try++ { // a prune may take the base
+	for try := 0; try < exportTries && errors.Is(err, errOvertaken); try++ {
 		o, err = c.try(ctx, url)
 	}
 	if err != nil {
@@ -131,16 +129,11 @@ func (c *creator) snapshot(ctx context.Context, v *recovery.Viewed) (o createOut
 	if err := c.start(ctx, v); err != nil {
 		return o, err
 	}
-	var base wal.Position
-	if !c.full {
-		if base, err = c.base(ctx, snap.Head.Position); err != nil {
-			return o, err
-		}
-	}
 	bar, done := c.progress("snapshot", unknownTotal), int64(0)
 	defer bar.end()
 	m, err := snapshot.Take(ctx, c.ship.store, snap, snapshot.Options{
-		Base: base, PageSize: v.Facts().Options.PageSize, Seal: c.ship.seal,
+		Increment: !c.full, Identities: c.ship.ids, Passed: func(err error) { c.note("Note: %v", err) },
+		PageSize: v.Facts().Options.PageSize, Seal: c.ship.seal,
 		Progress: func(n uint64) { done += int64(n); bar.at(done) },
 	})
 	if errors.Is(err, snapshot.ErrTaken) {
@@ -166,69 +159,6 @@ func (c *creator) start(ctx context.Context, v *recovery.Viewed) error {
 		return nil // another one at work
 	}
 	return err
-}
-
-// base is the snapshot of the store's timeline that one at a position is to be an
-// increment on; zero when there is none that can be restored itself. Without the key it is
-// not known which are whole and what they need: the oldest is taken for whole, and all for
-// one chain.
-func (c *creator) base(ctx context.Context, now wal.Position) (wal.Position, error) {
-	list, err := snapshot.List(ctx, c.ship.store, now.Timeline)
-	if errors.Is(err, wal.ErrCorrupt) {
-		c.note("A snapshot in the archive is damaged, so this one is whole: %v", err)
-		return wal.Position{}, nil
-	}
-	if err != nil {
-		return wal.Position{}, err
-	}
-	list = slices.DeleteFunc(list, func(h archive.Header) bool { return h.Last >= now.LSN })
-	for i, h := range list {
-		if err := c.sameHistory(ctx, h.Position()); err != nil {
-			return wal.Position{}, err
-		}
-		chain, err := snapshot.Chain(ctx, c.ship.store, h.Position(), c.ship.ids)
-		switch {
-		case err == nil:
-			return snapshot.ChooseBase(positions(chain, func(m *snapshot.Manifest) wal.Position { return m.Position }), now.LSN), nil
-		case errors.Is(err, archive.ErrLocked):
-			rest := slices.Clone(list[i:])
-			slices.Reverse(rest)
-			base := snapshot.ChooseBase(positions(rest, func(h archive.Header) wal.Position { return h.Position() }), now.LSN)
-			return base, c.sameHistory(ctx, base)
-		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
-			return wal.Position{}, err
-		}
-		c.note("The snapshot at LSN %d cannot be read: an older one, or none, is the base. %v", h.Last, err)
-	}
-	return wal.Position{}, nil
-}
-
-// positions are where snapshots were taken.
-func positions[T any](of []T, at func(T) wal.Position) (list []wal.Position) {
-	for _, one := range of {
-		list = append(list, at(one))
-	}
-	return list
-}
-
-// sameHistory compares a position with the archive's log, which the store's was
-// compared with when it was shipped, if that has the entry and can be read.
-func (c *creator) sameHistory(ctx context.Context, at wal.Position) error {
-	r, err := ship.OpenReader(ctx, c.ship.store, ship.ReadOptions{Identities: c.ship.ids})
-	if err != nil {
-		return err
-	}
-	for item, err := range r.Entries(ctx, at.Timeline, at.LSN, at.LSN) {
-		switch {
-		case errors.Is(err, ship.ErrGap), errors.Is(err, archive.ErrLocked):
-			return nil
-		case err != nil:
-			return err
-		case item.Hash != at.Hash:
-			return fmt.Errorf("the snapshot at LSN %d is of entry %s, the log has %s there: %w", at.LSN, at.Hash, item.Hash, snapshot.ErrDiverged)
-		}
-	}
-	return nil
 }
 
 // has describes the snapshot that is there already.
