@@ -20,7 +20,8 @@ func Known(opts DirOptions) Schemes {
 }
 
 // Open opens the store that a URL names. Whether it does what it must is for
-// Probe to find out. An unknown scheme is a *SchemeError.
+// Probe to find out. ErrURL: it names none that could be; of an unknown scheme that is a
+// *SchemeError.
 func Open(ctx context.Context, raw string, schemes Schemes) (Store, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -29,7 +30,7 @@ func Open(ctx context.Context, raw string, schemes Schemes) (Store, error) {
 		if errors.As(err, &reason) {
 			err = reason.Err
 		}
-		return nil, fmt.Errorf("objects: the URL of the store cannot be read: %w", err)
+		return nil, BadURL(fmt.Errorf("objects: the URL of the store cannot be read: %w", err))
 	}
 	open, ok := schemes[u.Scheme]
 	if !ok {
@@ -38,12 +39,25 @@ func Open(ctx context.Context, raw string, schemes Schemes) (Store, error) {
 	return open(ctx, u)
 }
 
+// ErrURL says that a URL itself is wrong, whatever stores there are.
+var ErrURL = errors.New("objects: not a URL of a store")
+
+// BadURL is the error, and ErrURL.
+func BadURL(err error) error { return badURL{err} }
+
+type badURL struct{ error }
+
+func (e badURL) Unwrap() error      { return e.error }
+func (badURL) Is(target error) bool { return target == ErrURL }
+
 // SchemeError says that a URL names no known kind of store.
 type SchemeError struct {
 	URL    string   // without password
 	Scheme string   // of the URL; may be empty
 	Known  []string // schemes, sorted
 }
+
+func (e *SchemeError) Is(target error) bool { return target == ErrURL }
 
 func (e *SchemeError) Error() string {
 	known := strings.Join(e.Known, "://, ") + "://"
@@ -72,5 +86,5 @@ func openFile(u *url.URL, opts DirOptions) (Store, error) {
 }
 
 func badFileURL(u *url.URL, reason string) error {
-	return fmt.Errorf("objects: %q is no file:///path: %s", u.Redacted(), reason)
+	return BadURL(fmt.Errorf("objects: %q is no file:///path: %s", u.Redacted(), reason))
 }

@@ -51,7 +51,7 @@ func TestOpenRefuses(t *testing.T) {
 		"://x":                     "cannot be read",
 	} {
 		_, err := open(raw, objects.DirOptions{Create: true})
-		if err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, objects.ErrURL) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("Open(%q) is %v, want %q", raw, err, says)
 		}
 	}

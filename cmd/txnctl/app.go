@@ -148,6 +148,14 @@ func needsCommand(*cobra.Command, []string) error {
 	return usagef("which command?")
 }
 
+// noArgs refuses arguments of commands that take none.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usagef("%s takes flags only, not %q; the directory of the store is named with --dir", c.Name(), args[0])
+}
+
 // storeDir is the directory of the store that the user names.
 func (a *app) storeDir() (string, error) {
 	if a.dir == "" {

@@ -120,8 +120,7 @@ func (a *app) openArchive(ctx context.Context, url string) (objects.Store, error
 
 // asUsage makes what is wrong with a URL an error of usage.
 func asUsage(err error) error {
-	var scheme *objects.SchemeError
-	if errors.As(err, &scheme) {
+	if errors.Is(err, objects.ErrURL) {
 		return usagef("%v", err)
 	}
 	return err

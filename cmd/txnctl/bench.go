@@ -55,7 +55,7 @@ func newBenchCommitCommand(a *app) *cobra.Command {
 		Short:   "Measure commits of random pages against the floors of the disk",
 		Long:    benchLong,
 		Example: benchExample,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.benchCommit(cmd, f) },
 	}
 	flags := cmd.Flags()

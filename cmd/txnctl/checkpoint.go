@@ -25,7 +25,7 @@ func newCheckpointCommand(a *app) *cobra.Command {
 to there, with the past states that export --at could reach. A service that has
 the store open writes its own checkpoints.`,
 		Example: `  txnctl checkpoint`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return a.checkpoint(c.Context()) },
 	}
 }

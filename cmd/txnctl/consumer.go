@@ -40,7 +40,7 @@ func newConsumerLsCommand(a *app) *cobra.Command {
 far behind is listed as dropped until its name is.`,
 		Example: `  txnctl consumer ls
   txnctl consumer ls --json | jq -r 'select(.behind > 1000) | .name'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.consumers() },
 	}
 }

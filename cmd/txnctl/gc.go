@@ -55,7 +55,7 @@ recovery verify does.`,
 		Example: `  txnctl gc --dry-run
   txnctl gc
   txnctl gc --json | jq '.kept[] | {owner, bytes}'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o, err := a.gc(c.Context(), dry)
 			if err != nil {

@@ -43,7 +43,7 @@ At most %d volumes are drawn.`, maxLineages),
   txnctl graph --volume notes
   txnctl graph --svg store.svg
   txnctl graph --json | jq '.lineages[] | {volume, tips: (.tips | length)}'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return g.run() },
 	}
 	c.Flags().StringVar(&g.svg, "svg", "", "write a picture to `FILE`; - is standard output")

@@ -54,7 +54,7 @@ beside the store, once a second while that changes: so what is listed may be
 some seconds old. Nothing is listed of a service that is closed or was killed.`,
 		Example: `  txnctl hold ls
   txnctl hold ls --json | jq -r 'select(.kept_bytes > 1e9) | .owner'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.holds() },
 	}
 }

@@ -27,7 +27,7 @@ func newInitCommand(a *app) *cobra.Command {
 		Long: `Make an empty store. Its directory may exist if it is empty; the one above
 must exist. A store that is there already is an error and stays as it is.`,
 		Example: `  txnctl init --dir /srv/store`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.init() },
 	}
 }

@@ -71,7 +71,7 @@ commits them, until it is interrupted.`,
 		Example: `  txnctl log
   txnctl log --volume notes --from 100
   txnctl log --follow --json | jq -r .message`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return l.run(c.Context()) },
 	}
 	c.Flags().StringVar(&l.volume, "volume", "", "only entries that change `VOLUME`, a name or UUID")

@@ -44,7 +44,7 @@ func newLsCommand(a *app) *cobra.Command {
 --all only.`,
 		Example: `  txnctl ls
   txnctl ls --json | jq -r .name`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.ls(all) },
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "also volumes whose names begin with a dot")

@@ -32,7 +32,7 @@ wherever the new timeline is followed. So stop the old writer first, and follow 
 can still be read of it.`,
 		Example: `  txnctl --dir /srv/store follow /srv/second --once   # what can still be had
   txnctl --dir /srv/second promote`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.promote(c.Context()) },
 	}
 }

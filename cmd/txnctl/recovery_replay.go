@@ -32,7 +32,7 @@ opening would do, changes nothing, and works beside a running service. With
 --apply the store is opened, recovered for good and closed cleanly.`,
 		Example: `  txnctl recovery replay
   txnctl recovery replay --apply`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.recoveryReplay(really) },
 	}
 	c.Flags().BoolVar(&really, "apply", false, "open the store and recover it for good")

@@ -31,7 +31,7 @@ func newRecoveryStatusCommand(a *app) *cobra.Command {
 		Long: `Show what opening the store would do: which entries it would apply again, and
 what of the log's end it would cut. Nothing is changed.`,
 		Example: `  txnctl recovery status`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.recoveryStatus() },
 	}
 }

@@ -61,7 +61,7 @@ Exit code 3 says that something is wrong, and the output what and where. What a
 kill or a power cut leaves is not wrong: opening puts it right.`,
 		Example: `  txnctl recovery verify
   txnctl recovery verify --json | jq '.problems[]'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.recoveryVerify(c.Context()) },
 	}
 }

@@ -53,7 +53,7 @@ func newStatusCommand(a *app) *cobra.Command {
 the last checkpoint, and how much space it takes.`,
 		Example: `  txnctl status
   txnctl status --json | jq .lsn`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.status() },
 	}
 }

@@ -54,7 +54,7 @@ A checkpoint lets go of the entries before it. Whoever has fallen that far behin
 is told so: the command fails, and never leaves anything out.`,
 		Example: `  txnctl watch --after 100
   txnctl watch --follow --json --volume notes | jq -c '[.lsn, .entry.sections[].written]'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return w.run(c.Context()) },
 	}
 	c.Flags().StringVar(&w.volume, "volume", "", "only entries that change `VOLUME`, a name or UUID")

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/quire-db/quire/backup/objects"
 )
 
 // place is what a URL names.
@@ -26,7 +28,7 @@ const form = "s3://bucket/prefix?endpoint=URL&region=NAME&path-style=BOOL"
 func parse(u *url.URL) (p place, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("s3store: the URL is no %s: %w", form, err)
+			err = objects.BadURL(fmt.Errorf("s3store: the URL is no %s: %w", form, err))
 		}
 	}()
 	switch {
