@@ -87,19 +87,27 @@ func isSettled(err error) bool {
 	return err == nil
 }
 
-// wait returns nil when a call is to be tried again whose n-th try, from 1, failed
-// with err, and else the call's error.
-func (r *retrying) wait(ctx context.Context, n int, err error) error {
+// tries are those of one call that failed in a row.
+type tries struct {
+	n    int
+	last error // of the last one
+}
+
+// wait returns nil when a call is to be tried again that failed with err, and else the
+// call's error. A try that the end of the context cut off does not say what is wrong: the one
+// before does.
+func (r *retrying) wait(ctx context.Context, failed *tries, err error) error {
 	if ctx.Err() != nil {
-		return errors.Join(ctx.Err(), err)
+		return errors.Join(ctx.Err(), err, failed.last)
 	}
+	failed.n, failed.last = failed.n+1, err
 	if r.o.Failed != nil {
 		r.o.Failed(err)
 	}
-	if n == r.o.Tries {
-		return fmt.Errorf("%w (given up after %d tries)", err, n)
+	if failed.n == r.o.Tries {
+		return fmt.Errorf("%w (given up after %d tries)", err, failed.n)
 	}
-	if e := r.o.Sleep(ctx, r.o.pause(n)); e != nil {
+	if e := r.o.Sleep(ctx, r.o.pause(failed.n)); e != nil {
 		return errors.Join(e, err)
 	}
 	return nil
@@ -134,14 +142,14 @@ func (r *retrying) Delete(ctx context.Context, key string) error {
 // became of an earlier one, unless that the object is there, or is gone.
 func (r *retrying) change(ctx context.Context, call, key string, try func(w *watch) error) error {
 	maybe := false
-	for n := 1; ; n++ {
+	for failed := new(tries); ; {
 		w := r.watch(ctx, call, key)
 		err := w.why(try(w))
 		w.end()
 		unknown := errors.Is(err, ErrUnknown) && !errors.Is(err, ErrExists)
 		maybe = maybe || unknown
 		if unknown || !isSettled(err) {
-			if err = r.wait(ctx, n, err); err == nil {
+			if err = r.wait(ctx, failed, err); err == nil {
 				continue
 			}
 		}
@@ -157,13 +165,13 @@ func (r *retrying) change(ctx context.Context, call, key string, try func(w *wat
 func (r *retrying) List(ctx context.Context, prefix string) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		l := listing{retrying: r, prefix: prefix, yield: yield, seen: map[[16]byte]struct{}{}}
-		for n := 1; ; n++ {
+		for failed := new(tries); ; {
 			err := l.once(ctx)
 			if l.ended || err == nil {
 				return
 			}
 			if !isSettled(err) {
-				if err = r.wait(ctx, n, err); err == nil {
+				if err = r.wait(ctx, failed, err); err == nil {
 					continue
 				}
 			}

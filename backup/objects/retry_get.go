@@ -25,7 +25,7 @@ type resumed struct {
 	size  int64         // of the object; negative until it was opened
 	r     io.ReadCloser // nil when err is not
 	w     *watch        // of r
-	tries int           // that failed since a byte came
+	tries tries         // since a byte came
 	later error         // of r, behind bytes that it came with
 	err   error         // sticks
 }
@@ -39,8 +39,7 @@ func (b *resumed) open() error {
 		if isSettled(err) {
 			return err
 		}
-		b.tries++
-		if err = b.wait(b.ctx, b.tries, err); err != nil {
+		if err = b.wait(b.ctx, &b.tries, err); err != nil {
 			return err
 		}
 	}
@@ -70,8 +69,7 @@ func (b *resumed) Read(p []byte) (int, error) {
 			return n, err
 		}
 		_ = b.shut() // it failed already
-		b.tries++
-		if b.err = b.wait(b.ctx, b.tries, err); b.err == nil {
+		if b.err = b.wait(b.ctx, &b.tries, err); b.err == nil {
 			b.err = b.open()
 		}
 	}
@@ -87,7 +85,7 @@ func (b *resumed) next(p []byte) (n int, err error) {
 	}
 	b.later = nil
 	if n > 0 {
-		b.off, b.tries = b.off+int64(n), 0
+		b.off, b.tries = b.off+int64(n), tries{}
 		if b.n > 0 {
 			b.n -= int64(n)
 		}
