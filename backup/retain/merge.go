@@ -81,16 +81,21 @@ func (s *snap) merged(children map[*snap]int) Merged {
 	return m
 }
 
-// all merges, one after the other.
-func (o *Merge) all(ctx context.Context, store objects.Store, list []Merged, with Options) error {
+// all merges, one after the other. What is damaged stays as it is, and is one of the failures.
+func (o *Merge) all(ctx context.Context, store objects.Store, list []Merged, with Options) (done []Merged, failures []error, err error) {
 	for i, m := range list {
 		_, err := snapshot.Merge(ctx, store, m.At, m.Base, snapshot.MergeOptions{
 			Dir: filepath.Join(o.Dir, fmt.Sprint("merge-", i)), Disk: o.Disk, CacheBytes: o.CacheBytes,
 			Identities: with.Identities, Seal: o.Seal, Pin: with.Pin, Retry: with.Retry,
 		})
-		if err != nil && !errors.Is(err, snapshot.ErrTaken) { // somebody else has merged it
-			return err
+		switch {
+		case err == nil, errors.Is(err, snapshot.ErrTaken): // somebody else has merged it
+			done = append(done, m)
+		case damaged(err):
+			failures = append(failures, fmt.Errorf("the snapshot at LSN %d of timeline %s could not be merged: %w", m.At.LSN, m.At.Timeline, err))
+		default:
+			return nil, nil, err
 		}
 	}
-	return nil
+	return done, failures, nil
 }

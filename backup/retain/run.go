@@ -32,17 +32,28 @@ func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 	if err != nil {
 		return nil, err
 	}
-	merged := plan.out.Merged
-	if len(merged) > 0 {
-		if err := o.Merge.all(ctx, store, merged, o); err != nil {
-			return nil, err
-		}
-		if plan, err = makePlan(ctx, calm, policy, o, nil); err != nil {
-			return nil, err
-		}
+	if len(plan.out.Merged) == 0 {
+		return prune(ctx, store, calm, plan, policy, o)
 	}
+	merged, failures, err := o.Merge.all(ctx, store, plan.out.Merged, o)
+	if err != nil {
+		return nil, err
+	}
+	if plan, err = makePlan(ctx, calm, policy, o, nil); err != nil {
+		return nil, err
+	}
+	out, err := prune(ctx, store, calm, plan, policy, o)
+	if err != nil {
+		return nil, err
+	}
+	out.Merged, out.Problems = merged, append(out.Problems, failures...)
+	return out, nil
+}
+
+// prune deletes what a plan, made anew, says.
+func prune(ctx context.Context, store objects.Store, calm place, plan *planner, policy Policy, o Options) (*Planned, error) {
 	if plan.out.Gone.Objects == 0 {
-		plan.out.Done, plan.out.Merged = true, merged
+		plan.out.Done = true
 		return &plan.out, nil
 	}
 	o.Pin.Kind, o.Pin.Holder = pins.Prune, "prune"
@@ -70,7 +81,7 @@ func run(ctx context.Context, store objects.Store, policy Policy, o Options) (*P
 	if err := p.run(ctx); err != nil {
 		return nil, err
 	}
-	plan.out.Done, plan.out.Merged = true, merged
+	plan.out.Done = true
 	return &plan.out, nil
 }
 
