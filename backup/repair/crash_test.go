@@ -5,51 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/quire-db/quire/backup/repair"
-	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/internal/vfs/vfstest"
 	"github.com/quire-db/quire/txn"
 )
-
-// failing is a disk that changes no names any more after a number of calls.
-type failing struct {
-	vfs.FS
-	left atomic.Int64
-}
-
-var errGone = errors.New("the disk is gone")
-
-func (f *failing) do(call func() error) error {
-	if f.left.Add(-1) < 0 {
-		return errGone
-	}
-	return call()
-}
-
-func (f *failing) Create(name string) (file vfs.File, err error) {
-	err = f.do(func() error { file, err = f.FS.Create(name); return err })
-	return file, err
-}
-func (f *failing) Mkdir(name string) error   { return f.do(func() error { return f.FS.Mkdir(name) }) }
-func (f *failing) Remove(name string) error  { return f.do(func() error { return f.FS.Remove(name) }) }
-func (f *failing) SyncDir(name string) error { return f.do(func() error { return f.FS.SyncDir(name) }) }
-func (f *failing) Rename(from, to string) error {
-	return f.do(func() error { return f.FS.Rename(from, to) })
-}
-func (f *failing) Lock(name, owner string) (release func() error, err error) {
-	err = f.do(func() error { release, err = f.FS.Lock(name, owner); return err })
-	return release, err
-}
-func (f *failing) LockHolder(name string) (owner string, held bool, err error) {
-	return f.FS.(interface {
-		LockHolder(string) (string, bool, error)
-	}).LockHolder(name)
-}
-func (f *failing) FileID(name string) (string, error) {
-	return f.FS.(interface{ FileID(string) (string, error) }).FileID(name)
-}
 
 // The disk is gone from each call on, so that nothing is tidied up either. The damaged store
 // is there, byte for byte, under one of its names, and the next run makes or finishes
@@ -68,10 +29,9 @@ func TestRepairDiskGone(t *testing.T) {
 		return dir
 	}
 	run := func(dir string, calls int64) (left int64, got *repair.Repaired, err error) {
-		gone := &failing{FS: disk}
-		gone.left.Store(calls)
+		gone := vfstest.After(calls, disk)
 		got, err = txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: gone})
-		return gone.left.Load(), got, err
+		return gone.Left(), got, err
 	}
 	const many = 1 << 20
 	left, _, err := run(damaged(), many)

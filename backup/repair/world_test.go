@@ -33,28 +33,18 @@ func must(t testing.TB, err error) {
 }
 
 // quick is a disk that does not wait for the device: nothing here outlives the machine.
-type quick struct{ vfs.FS }
+type quick struct{ vfs.Linker }
 
 func (q quick) SyncDir(string) error { return nil }
 
 func (q quick) Create(name string) (vfs.File, error) {
-	f, err := q.FS.Create(name)
+	f, err := q.Linker.Create(name)
 	return lazy{f}, err
 }
 
 func (q quick) Open(name string) (vfs.File, error) {
-	f, err := q.FS.Open(name)
+	f, err := q.Linker.Open(name)
 	return lazy{f}, err
-}
-
-func (q quick) LockHolder(name string) (owner string, held bool, err error) {
-	return q.FS.(interface {
-		LockHolder(string) (string, bool, error)
-	}).LockHolder(name)
-}
-
-func (q quick) FileID(name string) (string, error) {
-	return q.FS.(interface{ FileID(string) (string, error) }).FileID(name)
 }
 
 type lazy struct{ vfs.File }
@@ -62,7 +52,7 @@ type lazy struct{ vfs.File }
 func (lazy) Sync() error { return nil }
 
 // disk is where all stores of these tests lie.
-var disk vfs.FS = quick{vfs.OS()}
+var disk vfs.Linker = quick{vfs.OS().(vfs.Linker)}
 
 // world is a store that lives, an archive of it, and what it held.
 type world struct {

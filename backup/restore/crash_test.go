@@ -5,39 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs"
+	"github.com/quire-db/quire/internal/vfs/vfstest"
 	"github.com/quire-db/quire/txn"
 )
-
-// failing is a disk that changes no names any more after a number of calls.
-type failing struct {
-	vfs.FS
-	left atomic.Int64
-}
-
-var errGone = errors.New("the disk is gone")
-
-func (f *failing) do(call func() error) error {
-	if f.left.Add(-1) < 0 {
-		return errGone
-	}
-	return call()
-}
-
-func (f *failing) Create(name string) (file vfs.File, err error) {
-	err = f.do(func() error { file, err = f.FS.Create(name); return err })
-	return file, err
-}
-func (f *failing) Mkdir(name string) error   { return f.do(func() error { return f.FS.Mkdir(name) }) }
-func (f *failing) Remove(name string) error  { return f.do(func() error { return f.FS.Remove(name) }) }
-func (f *failing) SyncDir(name string) error { return f.do(func() error { return f.FS.SyncDir(name) }) }
-func (f *failing) Rename(from, to string) error {
-	return f.do(func() error { return f.FS.Rename(from, to) })
-}
 
 // The disk is gone from each call on, so that nothing is tidied up either: the store is
 // there, whole, or it is not, and the next restore makes it.
@@ -51,10 +25,9 @@ func TestRestoreDiskGone(t *testing.T) {
 	w.ship()
 	parent := t.TempDir()
 	run := func(name string, calls int64) (left int64, got *restore.Restored, err error) {
-		disk := &failing{FS: vfs.OS()}
-		disk.left.Store(calls)
+		disk := vfstest.After(calls, vfs.OS().(vfs.Linker))
 		got, err = txn.Restore(ctx, w.store, filepath.Join(parent, name), restore.Target{}, restore.Options{}, txn.Options{FS: disk})
-		return disk.left.Load(), got, err
+		return disk.Left(), got, err
 	}
 	const many = 1 << 20
 	left, want, err := run("whole", many)
