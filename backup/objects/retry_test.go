@@ -18,8 +18,7 @@ import (
 	"github.com/quire-db/quire/internal/vfs/crashfs"
 )
 
-// impatient does not wait.
-var impatient = objects.RetryOptions{Tries: 3, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+var impatient = objectstest.Impatient(3)
 
 func retrying(t *testing.T, s objects.Store, o objects.RetryOptions) objects.Store {
 	t.Helper()

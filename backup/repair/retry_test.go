@@ -7,12 +7,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/repair"
-	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/internal/heap"
 	"github.com/quire-db/quire/txn"
 )
@@ -45,8 +44,7 @@ func TestRepairReadsAgain(t *testing.T) {
 	old := slices.IndexFunc(uses, func(u pagestore.Use) bool { return u.PageSize != 0 && u.Birth <= shipped })
 	flipSlot(t, dir, heap.Slot(uses[old].Addr))
 	store := &moody{Store: w.archive, asked: map[string]int{}}
-	retry := ship.Retry{Tries: 3, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-	got, err := txn.Repair(ctx, store, dir, repair.Options{Retry: retry}, txn.Options{FS: disk})
+	got, err := txn.Repair(ctx, store, dir, repair.Options{Retry: objectstest.Impatient(3)}, txn.Options{FS: disk})
 	must(t, err)
 	if got.Checkpoint.LSN == 0 || got.Base.LSN == 0 || len(got.Passed) > 0 {
 		t.Fatalf("%+v", got)

@@ -276,17 +276,6 @@ func TestRestoreWithout(t *testing.T) {
 	}
 }
 
-// impatient repeats without waiting, and gives up soon.
-var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-
-// hasty does not wait before a call is repeated, and renews no pin.
-var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
-	if d > time.Second {
-		<-ctx.Done()
-	}
-	return ctx.Err()
-}}
-
 // The archive's store is out of reach from each call on: the restore fails as a
 // whole, and the next one succeeds.
 func TestRestoreCutOff(t *testing.T) {
@@ -294,8 +283,9 @@ func TestRestoreCutOff(t *testing.T) {
 	w := newWorld(t, 4)
 	w.history()
 	counted := objectstest.Count(w.store)
+	o := restore.Options{Retry: objectstest.Impatient(2), Pin: pins.Options{Sleep: objectstest.NoRenewal}}
 	run := func(dir string) (*restore.Restored, error) {
-		return txn.Restore(ctx, counted, dir, restore.Target{}, restore.Options{Retry: impatient, Pin: hasty}, txn.Options{})
+		return txn.Restore(ctx, counted, dir, restore.Target{}, o, txn.Options{})
 	}
 	parent := t.TempDir()
 	_, err := run(filepath.Join(parent, "first"))
@@ -305,7 +295,9 @@ func TestRestoreCutOff(t *testing.T) {
 		t.Fatalf("only %d calls", calls)
 	}
 	dry := func() (*restore.Restored, error) {
-		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, restore.Options{Retry: impatient, Pin: hasty, DryRun: true}, txn.Options{})
+		o := o
+		o.DryRun = true
+		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, o, txn.Options{})
 	}
 	counted = objectstest.Count(w.store)
 	_, err = dry()
@@ -669,7 +661,7 @@ func TestRestoreGoesOnWhereABodyFails(t *testing.T) {
 	w.snapshot(true)
 	store := &torn{Store: w.store, seen: map[string]bool{}}
 	dir := filepath.Join(t.TempDir(), "store")
-	got, err := txn.Restore(ctx, store, dir, restore.Target{}, restore.Options{Retry: impatient}, txn.Options{})
+	got, err := txn.Restore(ctx, store, dir, restore.Target{}, restore.Options{Retry: objectstest.Impatient(2)}, txn.Options{})
 	must(t, err)
 	w.holds(dir, got)
 	if len(got.Snapshots) != 1 || len(got.Passed) > 0 || len(store.seen) < 2 {

@@ -209,7 +209,7 @@ func TestBeside(t *testing.T) {
 	}
 	pin := pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
 		if d > time.Second {
-			return hasty(ctx, d)
+			return objectstest.NoRenewal(ctx, d)
 		}
 		return soon(ctx, d)
 	}}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/retain"
@@ -155,7 +156,7 @@ func TestPinned(t *testing.T) {
 	w := newWorld(t, 6)
 	w.days(5)
 	before := w.keys()
-	pin, err := pins.Hold(ctx, w.store, pins.Options{Holder: "test", Now: func() time.Time { return w.now }, Sleep: hasty})
+	pin, err := pins.Hold(ctx, w.store, pins.Options{Holder: "test", Now: func() time.Time { return w.now }, Sleep: objectstest.NoRenewal})
 	must(t, err)
 	defer pin.Release(ctx)
 	_, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())

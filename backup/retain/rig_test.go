@@ -17,6 +17,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/retain"
@@ -136,16 +137,7 @@ func (w *world) change(tx *txn.Tx) error {
 	return nil
 }
 
-// impatient repeats without waiting, and gives up soon.
-var impatient = ship.Retry{Tries: 3, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-
-// hasty does not wait before a call is repeated, and renews no pin.
-var hasty = func(ctx context.Context, d time.Duration) error {
-	if d > time.Second {
-		<-ctx.Done()
-	}
-	return ctx.Err()
-}
+var impatient = objectstest.Impatient(3)
 
 // ship brings the archive up to now.
 func (w *world) ship() {
@@ -266,7 +258,7 @@ func (w *world) move(to wal.LSN) {
 
 func (w *world) options() retain.Options {
 	now := func() time.Time { return w.now }
-	return retain.Options{Identities: w.ids, Retry: impatient, Now: now, Pin: pins.Options{Sleep: hasty, Now: now}}
+	return retain.Options{Identities: w.ids, Retry: impatient, Now: now, Pin: pins.Options{Sleep: objectstest.NoRenewal, Now: now}}
 }
 
 func (w *world) prune(p retain.Policy) *retain.Planned {

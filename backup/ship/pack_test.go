@@ -20,7 +20,7 @@ import (
 )
 
 // packs are small: of three appends, then of two packs.
-var packs = ship.PackOptions{MaxBytes: 40_000, MinAppends: 3, MinPacks: 2, Retry: impatient, Pin: hasty}
+var packs = ship.PackOptions{MaxBytes: 40_000, MinAppends: 3, MinPacks: 2, Retry: impatient, Pin: pins.Options{Sleep: objectstest.NoRenewal}}
 
 func pack(t testing.TB, s objects.Store, made []archivetest.Made, o ship.PackOptions) (sum ship.Packed) {
 	t.Helper()
@@ -90,14 +90,6 @@ func TestPackedFiles(t *testing.T) {
 		found(t, what, verify(t, s), changed)
 	}
 }
-
-// hasty does not wait before a call is repeated, and renews no pin.
-var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
-	if d > time.Second {
-		<-ctx.Done()
-	}
-	return ctx.Err()
-}}
 
 // TestPackCutOff cuts every call off: at that moment everything can be read, and the
 // next Pack ends where one that was not cut off does.

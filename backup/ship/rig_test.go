@@ -12,6 +12,7 @@ import (
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/archive/archivetest"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
@@ -39,8 +40,7 @@ func dir(t testing.TB, location string) objects.Store {
 	return d
 }
 
-// impatient repeats without waiting, and gives up soon.
-var impatient = ship.Retry{Tries: 3, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+var impatient = objectstest.Impatient(3)
 
 // small makes many objects of few entries: every third entry of the histories
 // below goes to blobs.

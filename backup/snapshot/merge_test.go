@@ -10,6 +10,7 @@ import (
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
+	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs/crashfs"
 	"github.com/quire-db/quire/wal"
@@ -20,7 +21,7 @@ func merge(t testing.TB, store objects.Store, at, base wal.Position, o snapshot.
 	t.Helper()
 	disk := crashfs.New()
 	o.Disk, o.Dir, o.PartBytes, o.CacheBytes = disk, "/scratch", 256<<10, 256<<10
-	o.Pin, o.Retry = hasty, impatient
+	o.Pin, o.Retry = pins.Options{Sleep: objectstest.NoRenewal}, impatient
 	m, err := snapshot.Merge(ctx, store, at, base, o)
 	if _, e := disk.Lstat(o.Dir); !errors.Is(e, fs.ErrNotExist) {
 		t.Errorf("the directory is left: %v", e)

@@ -349,16 +349,7 @@ func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 	}
 }
 
-// impatient repeats without waiting, and gives up soon.
-var impatient = objects.RetryOptions{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
-
-// hasty does not wait before a call is repeated, and renews no pin.
-var hasty = pins.Options{Sleep: func(ctx context.Context, d time.Duration) error {
-	if d > time.Second {
-		<-ctx.Done()
-	}
-	return ctx.Err()
-}}
+var impatient = objectstest.Impatient(2)
 
 // The archive's store is out of reach from each call on, or loses one call or its
 // answer: there is a whole snapshot or none, and the next attempt makes it.
@@ -371,7 +362,7 @@ func TestTakeCutOff(t *testing.T) {
 	must(t, err)
 	defer v.Close()
 	take := func(s objects.Store) (*snapshot.Manifest, error) {
-		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient, Pin: hasty})
+		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient, Pin: pins.Options{Sleep: objectstest.NoRenewal}})
 	}
 	counted := objectstest.Count(w.store)
 	whole, err := take(counted)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
@@ -192,8 +193,7 @@ func (k keys) packing() ship.PackOptions {
 	return ship.PackOptions{Seal: k.seal, Identities: k.ids, MaxBytes: 200 << 10, MinAppends: 4, MinPacks: 3, Retry: impatient}
 }
 
-// impatient repeats without waiting, and gives up soon.
-var impatient = ship.Retry{Tries: 2, Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+var impatient = objectstest.Impatient(2)
 
 // ship brings the archive up to now.
 func (w *world) ship() {
