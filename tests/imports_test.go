@@ -90,6 +90,7 @@ var levels = [][]row{
 			"github.com/google/uuid github.com/rs/zerolog"},
 	},
 	{
+		{"backup/backuptest", "apply/pagestore backup/objects backup/ship backup/snapshot internal/vfs recovery txn wal"},
 		{"internal/bench", "internal/vfs txn wal golang.org/x/sys/unix"},
 		{"internal/demo", "backup/objects backup/restore backup/ship backup/snapshot internal/vfs recovery txn wal"},
 	},
@@ -105,7 +106,7 @@ const anything = "*"
 // forTests are packages that only tests, and packages below tests/, import.
 var forTests = []string{
 	"internal/vfs/crashfs", "internal/vfs/tidwallfs", "internal/vfs/vfstest", "tests/verifytest",
-	"apply/pagestore/pagestoretest", "backup/archive/archivetest", "backup/objects/objectstest", "backup/objects/s3store/s3test",
+	"apply/pagestore/pagestoretest", "backup/archive/archivetest", "backup/backuptest", "backup/objects/objectstest", "backup/objects/s3store/s3test",
 	"pgregory.net/rapid", "go.uber.org/goleak", "github.com/anishathalye/porcupine", "github.com/rogpeppe/go-internal/testscript",
 }
 

@@ -19,10 +19,10 @@ func TestRepairDiskGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 14)
 	w.live(5)
-	w.ship()
-	w.snapshot()
+	w.Ship()
+	w.Snapshot(true)
 	w.live(2)
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	damaged := func() string {
 		dir := w.copy()
 		must(t, os.WriteFile(filepath.Join(dir, "notes"), []byte("no file of a store"), 0o600))
@@ -30,7 +30,7 @@ func TestRepairDiskGone(t *testing.T) {
 	}
 	run := func(dir string, calls int64) (left int64, got *repair.Repaired, err error) {
 		gone := vfstest.After(calls, disk)
-		got, err = txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: gone})
+		got, err = txn.Repair(ctx, w.Archive, dir, repair.Options{}, txn.Options{FS: gone})
 		return gone.Left(), got, err
 	}
 	const many = 1 << 20
@@ -51,7 +51,7 @@ func TestRepairDiskGone(t *testing.T) {
 		got, err := w.repair(dir, repair.Options{})
 		switch {
 		case errors.Is(err, repair.ErrSound): // it had its name
-			got = &repair.Repaired{Position: w.position(dir), Digest: w.states[w.last()], LogFrom: w.last()}
+			got = &repair.Repaired{Position: w.position(dir), Digest: w.states[w.last()].Digest, LogFrom: w.last()}
 		case err != nil:
 			t.Fatalf("call %d of %d, again: %v", n, calls, err)
 		case got.Finished:

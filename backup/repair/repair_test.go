@@ -60,9 +60,9 @@ func TestRepairEveryDamage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	consumer := w.history()
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	sound, repaired, compared := 0, 0, 0
-	for i, file := range files(t, w.dir) {
+	for i, file := range files(t, w.Dir) {
 		for j, name := range slices.Sorted(maps.Keys(damages)) {
 			if (i+j)%4 != 0 && os.Getenv("MUTANTS") == "" {
 				continue // .ci/run does all
@@ -127,9 +127,10 @@ func TestRepairWhatTheArchiveLacks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
 	w.history()
+	w.inLog()
 	shipped := w.last()
 	w.live(9)
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	last := w.last()
 
 	dir := w.copy()
@@ -176,13 +177,13 @@ func TestRepairTakesTurns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
 	w.live(4)
-	w.ship()
-	w.snapshot()
+	w.Ship()
+	w.Snapshot(true)
 	w.live(10)
-	w.ship()
+	w.Ship()
 	shipped := w.last()
 	w.live(5)
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	dir := w.copy()
 	file, rec := lastRecord(t, dir, shipped-2)
 	damage(t, file, func(b []byte) []byte { b[rec.Offset+40] ^= 1; return b })
@@ -195,7 +196,7 @@ func TestRepairTakesTurns(t *testing.T) {
 	// And the other way round: the archive lost one that the store has.
 	dir = w.copy()
 	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600)) // whoever wrote that may have done more
-	names, err := filepath.Glob(filepath.Join(w.archive.String()[len("file://"):], "logs", "*", "append", "*"))
+	names, err := filepath.Glob(filepath.Join(w.Archive.String()[len("file://"):], "logs", "*", "append", "*"))
 	must(t, err)
 	if len(names) < 3 {
 		t.Fatal(names)
@@ -215,19 +216,20 @@ func TestRepairBehindItsOwnTimeline(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 7)
 	w.live(6)
-	w.ship()
-	w.snapshot()
+	w.Ship()
+	w.Snapshot(true)
 	w.live(4)
-	w.ship()
+	w.Ship()
 	to := w.last() - 1
-	must(t, w.m.Close())
-	w.dir = filepath.Join(t.TempDir(), "store")
-	_, err := txn.Restore(ctx, w.archive, w.dir, restore.Target{LSN: to}, restore.Options{}, txn.Options{FS: disk})
+	must(t, w.M.Close())
+	w.Dir = filepath.Join(t.TempDir(), "store")
+	_, err := txn.Restore(ctx, w.Archive, w.Dir, restore.Target{LSN: to}, restore.Options{}, txn.Options{FS: disk})
 	must(t, err)
 	delete(w.states, to+1)
-	w.open()
+	w.Open()
+	w.note()
 	w.live(5)
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	dir := w.copy()
 	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600))
 	got, err := w.repair(dir, repair.Options{})
@@ -242,8 +244,9 @@ func TestRepairDryRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4)
 	w.history()
+	w.inLog()
 	w.live(3)
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	dir := w.copy()
 	damage(t, filepath.Join(dir, "heap", "00000001"), damages["all zeros"])
 	was := fingerprint(t, filepath.Dir(dir))
@@ -262,8 +265,8 @@ func TestRepairRefuses(t *testing.T) {
 	w, other := newWorld(t, 5), newWorld(t, 6)
 	for _, x := range []*world{w, other} {
 		x.live(6)
-		x.ship()
-		x.snapshot()
+		x.Ship()
+		x.Snapshot(true)
 	}
 	dir := w.copy()
 	unlock, err := disk.Lock(filepath.Join(dir, recovery.LockName), "me")
@@ -273,7 +276,7 @@ func TestRepairRefuses(t *testing.T) {
 		t.Error("of a store that somebody has open:", err)
 	}
 	must(t, unlock())
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	dir = w.copy()
 	if _, err := w.repair(dir, repair.Options{}); !errors.Is(err, repair.ErrSound) {
 		t.Error("of a sound store:", err)
@@ -308,11 +311,11 @@ func TestRepairArchivesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.history()
-	must(t, w.m.Close())
+	must(t, w.M.Close())
 	dir := w.copy()
 	damage(t, filepath.Join(dir, "MANIFEST"), damages["cut"])
 	o := txn.Options{FS: disk, Archive: txn.ArchiveOptions{Store: unused{t: t}}}
-	got, err := txn.Repair(ctx, w.archive, dir, repair.Options{AcceptLoss: true}, o)
+	got, err := txn.Repair(ctx, w.Archive, dir, repair.Options{AcceptLoss: true}, o)
 	must(t, err)
 	if got.Began.LSN == 0 {
 		t.Errorf("it is no writer: %+v", got)

@@ -43,7 +43,7 @@ func TestRepairReadsAgain(t *testing.T) {
 	uses := reached(t, dir)
 	old := slices.IndexFunc(uses, func(u pagestore.Use) bool { return u.PageSize != 0 && u.Birth <= shipped })
 	flipSlot(t, dir, heap.Slot(uses[old].Addr))
-	store := &moody{Store: w.archive, asked: map[string]int{}}
+	store := &moody{Store: w.Archive, asked: map[string]int{}}
 	got, err := txn.Repair(ctx, store, dir, repair.Options{Retry: objectstest.Impatient(3)}, txn.Options{FS: disk})
 	must(t, err)
 	if got.Checkpoint.LSN == 0 || got.Base.LSN == 0 || len(got.Passed) > 0 {

@@ -45,12 +45,12 @@ func TestRepairUnreadableSectors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 32)
 	w.live(6)
-	w.ship()
-	w.snapshot()
-	must(t, w.m.Checkpoint(ctx))
+	w.Ship()
+	w.Snapshot(true)
+	must(t, w.M.Checkpoint(ctx))
 	w.live(4)
-	w.ship()
-	must(t, w.m.Close())
+	w.Ship()
+	must(t, w.M.Close())
 	for _, c := range []struct {
 		below    string
 		from, to int64
@@ -58,7 +58,7 @@ func TestRepairUnreadableSectors(t *testing.T) {
 		dir := w.copy()
 		was := fingerprint(t, dir)
 		ill := sectors{disk.(quick), filepath.Join(dir, c.below), c.from, c.to}
-		got, err := txn.Repair(ctx, w.archive, dir, repair.Options{}, txn.Options{FS: ill})
+		got, err := txn.Repair(ctx, w.Archive, dir, repair.Options{}, txn.Options{FS: ill})
 		if err != nil {
 			t.Fatalf("%+v: %v", c, err)
 		}
@@ -76,19 +76,20 @@ func TestRepairStrangeFiles(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 31)
 	w.live(6)
-	w.ship()
-	w.snapshot()
-	must(t, w.m.Checkpoint(ctx))
-	must(t, w.m.Close())
-	older, err := os.ReadFile(filepath.Join(w.dir, "MANIFEST"))
+	w.Ship()
+	w.Snapshot(true)
+	must(t, w.M.Checkpoint(ctx))
+	must(t, w.M.Close())
+	older, err := os.ReadFile(filepath.Join(w.Dir, "MANIFEST"))
 	must(t, err)
-	w.open()
+	w.Open()
+	w.note()
 	w.live(4)
-	w.ship()
-	must(t, w.m.Close())
-	wals, err := filepath.Glob(filepath.Join(w.dir, "wal", "*"))
+	w.Ship()
+	must(t, w.M.Close())
+	wals, err := filepath.Glob(filepath.Join(w.Dir, "wal", "*"))
 	must(t, err)
-	log, err := filepath.Rel(w.dir, wals[len(wals)-1])
+	log, err := filepath.Rel(w.Dir, wals[len(wals)-1])
 	must(t, err)
 	fifo := func(name string) error { return syscall.Mkfifo(name, 0o600) }
 	link := func(name string) error { return os.Symlink("/etc/passwd", name) }
@@ -130,8 +131,8 @@ func TestStagingIsALink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 14)
 	w.live(4)
-	w.ship()
-	must(t, w.m.Close())
+	w.Ship()
+	must(t, w.M.Close())
 	for _, beside := range []string{".repairing", ".repaired"} {
 		dir, others := w.copy(), t.TempDir()
 		file := filepath.Join(others, "file")

@@ -3,34 +3,25 @@ package repair_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/quire-db/quire/backup/backuptest"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/repair"
-	"github.com/quire-db/quire/backup/ship"
-	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/tests/verifytest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
 var ctx = context.Background()
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = backuptest.Must
 
 // quick is a disk that does not wait for the device: nothing here outlives the machine.
 type quick struct{ vfs.Linker }
@@ -56,149 +47,65 @@ var disk vfs.Linker = quick{vfs.OS().(vfs.Linker)}
 
 // world is a store that lives, an archive of it, and what it held.
 type world struct {
-	t       testing.TB
-	dir     string
-	m       *txn.Manager
-	archive *objects.Dir
-	r       *rand.Rand
-	states  map[wal.LSN]wal.PageHash
-	hashes  map[wal.LSN]wal.Hash
-	snaps   []wal.Position
+	*backuptest.Store
+	states map[wal.LSN]backuptest.State
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
-	w := &world{
-		t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 9)),
-		states: map[wal.LSN]wal.PageHash{}, hashes: map[wal.LSN]wal.Hash{},
-	}
-	w.open()
-	t.Cleanup(func() { must(t, w.m.Close()) })
-	var err error
-	w.archive, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
+	archive, err := objects.OpenDir(t.TempDir(), objects.DirOptions{})
 	must(t, err)
+	changes := backuptest.Changes{PageSizes: []uint32{512, 4096}, Most: 20, Pages: 300}
+	o := txn.Options{FS: disk, CheckpointEvery: -1, GenerationBytes: wal.MinGenerationBytes}
+	w := &world{backuptest.New(t, seed, archive, changes, o), map[wal.LSN]backuptest.State{}}
+	w.Shipping.MaxBytes = 8 << 10 // many objects
+	w.note()
 	return w
 }
 
-func (w *world) open() {
-	var err error
-	w.m, _, err = txn.Open(w.dir, txn.Options{FS: disk, Create: true, CheckpointEvery: -1, GenerationBytes: wal.MinGenerationBytes})
-	must(w.t, err)
-	w.note()
+// inLog has what follows lie in the log, and nothing of it in the heap: the commits are
+// small, and so were the last that the archive has.
+func (w *world) inLog() {
+	w.T.Helper()
+	w.Changes.Most = 1
+	w.live(3)
+	w.Ship()
 }
 
 // note remembers what the store holds now.
 func (w *world) note() {
-	w.t.Helper()
-	v, err := recovery.View(disk, w.dir, 0)
-	must(w.t, err)
-	head := v.Snapshot().Head
-	_, w.states[head.LSN], err = v.Snapshot().Digest()
-	w.hashes[head.LSN] = head.Hash
-	must(w.t, errors.Join(err, v.Close()))
+	w.T.Helper()
+	held := w.Held()
+	w.states[held.Head.LSN] = held
 }
 
-// live changes volumes, tags and forks at random.
+// live commits n times at random, and remembers all that the store held.
 func (w *world) live(n int) {
-	w.t.Helper()
-	for range n {
-		_, err := w.m.Update(ctx, w.change)
-		if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrStaged) {
-			must(w.t, err)
-		}
+	w.T.Helper()
+	for n += len(w.states); len(w.states) < n; {
+		w.Live(1)
 		w.note()
 	}
-}
-
-func (w *world) change(tx *txn.Tx) error {
-	name := fmt.Sprint("v", w.r.IntN(5))
-	v, err := tx.Volume(name)
-	if errors.Is(err, txn.ErrNoVolume) {
-		v, err = tx.CreateVolume(name, txn.VolumeOptions{PageSize: []uint32{512, 4096}[w.r.IntN(2)]})
-	}
-	if err != nil {
-		return err
-	}
-	switch w.r.IntN(12) {
-	case 0:
-		return v.Truncate(w.r.Uint64N(300))
-	case 1, 2:
-		return tx.SetTag(v, fmt.Sprint("t", w.r.IntN(3)), v)
-	case 3:
-		_, err := tx.Fork(fmt.Sprint("v", w.r.IntN(5)), v)
-		return err
-	}
-	page := make([]byte, v.PageSize())
-	for range 1 + w.r.IntN(4)*w.r.IntN(8) {
-		for i := range page {
-			page[i] = byte(w.r.Uint32())
-		}
-		if err := v.WritePage(w.r.Uint64N(300), page); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ship brings the archive up to now.
-func (w *world) ship() {
-	w.t.Helper()
-	head := w.m.Stats().Head
-	_, err := w.m.Wait(ctx, head, txn.Ack{Applied: true})
-	must(w.t, err)
-	a, err := ship.Open(ctx, w.archive, ship.History{head}, ship.Options{MaxBytes: 20 << 10})
-	must(w.t, err)
-	last := a.Position().LSN
-	tail, err := recovery.OpenTail(disk, w.dir, last+1)
-	must(w.t, err)
-	defer tail.Close()
-	must(w.t, a.Run(ctx, ship.Func(func(context.Context) (ship.Entry, error) {
-		if last == head.LSN {
-			return ship.Entry{}, io.EOF
-		}
-		for {
-			rec, images, err := tail.Next()
-			if err == nil {
-				last = rec.LSN
-				return ship.Entry{Entry: rec.Entry, Images: images}, nil
-			}
-			if err != io.EOF { // it is not known to be durable yet
-				return ship.Entry{}, err
-			}
-			time.Sleep(time.Millisecond)
-		}
-	})))
-}
-
-func (w *world) snapshot() {
-	w.t.Helper()
-	var base wal.Position
-	if n := len(w.snaps); n%2 == 1 {
-		base = w.snaps[n-1]
-	}
-	m, err := w.m.Backup(ctx, w.archive, snapshot.Options{Base: base, PartBytes: 64 << 10})
-	must(w.t, err)
-	w.snaps = append(w.snaps, m.Position)
 }
 
 // history is three snapshots, each with log behind it; a consumer reads from before the
 // last of them on, and the store has two checkpoints.
 func (w *world) history() (consumer wal.Position) {
-	w.t.Helper()
+	w.T.Helper()
 	for i := range 3 {
 		if i == 2 {
-			c, err := w.m.Consumer(ctx, "mirror")
-			must(w.t, err)
+			c, err := w.M.Consumer(ctx, "mirror")
+			must(w.T, err)
 			consumer, err = c.Acked()
-			must(w.t, err)
+			must(w.T, err)
 		}
 		w.live(8)
-		w.ship()
-		w.snapshot()
+		w.Ship()
+		w.Snapshot(i%2 == 0)
 		w.live(3)
-		must(w.t, w.m.Checkpoint(ctx))
+		must(w.T, w.M.Checkpoint(ctx))
 	}
 	w.live(6)
-	w.ship()
+	w.Ship()
 	return consumer
 }
 
@@ -212,22 +119,19 @@ func (w *world) last() (last wal.LSN) {
 
 // position is that of the last entry of a store.
 func (w *world) position(dir string) wal.Position {
-	v, err := recovery.View(disk, dir, 0)
-	must(w.t, err)
-	defer v.Close()
-	return v.Snapshot().Head.Position
+	return backuptest.Held(w.T, disk, dir).Head.Position
 }
 
 // copy is the store as it lies on the disk, closed, under another name.
 func (w *world) copy() string {
-	w.t.Helper()
-	dir := filepath.Join(w.t.TempDir(), "store")
-	must(w.t, os.CopyFS(dir, os.DirFS(w.dir)))
+	w.T.Helper()
+	dir := filepath.Join(w.T.TempDir(), "store")
+	must(w.T, os.CopyFS(dir, os.DirFS(w.Dir)))
 	return dir
 }
 
 func (w *world) repair(dir string, o repair.Options) (*repair.Repaired, error) {
-	return txn.Repair(ctx, w.archive, dir, o, txn.Options{FS: disk})
+	return txn.Repair(ctx, w.Archive, dir, o, txn.Options{FS: disk})
 }
 
 // fingerprint is everything in a directory: names, kinds and bytes.
@@ -267,43 +171,39 @@ func beside(t testing.TB, dir string) (names []string) {
 
 // holds fails unless a repaired store is what the world was then, and goes on.
 func (w *world) holds(dir string, got *repair.Repaired) {
-	w.t.Helper()
+	w.T.Helper()
 	at := got.Position.LSN
-	if got.Digest != w.states[at] || got.Position.Hash != w.hashes[at] {
-		w.t.Fatalf("%+v is not %v at LSN %d", got, w.states[at], at)
+	if want := w.states[at]; got.Digest != want.Digest || got.Position.Hash != want.Head.Hash {
+		w.T.Fatalf("%+v is not %v at LSN %d", got, want.Digest, at)
 	}
-	rep, err := recovery.Verify(ctx, disk, dir, recovery.VerifyOptions{})
-	must(w.t, err)
-	if !rep.Clean {
-		w.t.Fatal(rep.Problems)
-	}
+	verifytest.CleanFS(w.T, disk, dir)
 	w.log(dir, got)
 	m, opened, err := txn.Open(dir, txn.Options{FS: disk})
-	must(w.t, err)
-	defer func() { must(w.t, m.Close()) }()
+	must(w.T, err)
+	defer func() { must(w.T, m.Close()) }()
 	if opened.Copied || opened.Role == txn.RoleWriter && opened.Began != "" {
-		w.t.Fatalf("opening says %+v", opened)
+		w.T.Fatalf("opening says %+v", opened)
 	}
 	if opened.Role == txn.RoleWriter {
 		_, err = m.Update(ctx, func(tx *txn.Tx) error { _, err := tx.CreateVolume("behind", txn.VolumeOptions{}); return err })
-		must(w.t, err)
+		must(w.T, err)
 	}
 }
 
 // log compares the entries of the repaired store's log with those that there were.
 func (w *world) log(dir string, got *repair.Repaired) {
-	w.t.Helper()
+	w.T.Helper()
 	found, err := recovery.Examine(disk, dir)
-	must(w.t, err)
+	must(w.T, err)
 	n := 0
 	for rec, err := range wal.Records(disk, filepath.Join(dir, "wal"), found.Facts.Generations, got.LogFrom, got.Position.LSN) {
-		must(w.t, err)
-		if rec.Hash != w.hashes[rec.LSN] {
-			w.t.Fatalf("entry %d is another", rec.LSN)
+		must(w.T, err)
+		if rec.Hash != w.states[rec.LSN].Head.Hash {
+			w.T.Fatalf("entry %d is another", rec.LSN)
 		}
 		n++
 	}
 	if n == 0 {
-		w.t.Fatal("the log is empty")
+		w.T.Fatal("the log is empty")
 	}
 }

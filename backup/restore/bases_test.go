@@ -16,36 +16,36 @@ import (
 
 // replicate brings a follower up to a store's state, with a checkpoint now and then.
 func (w *world) replicate(f *txn.Manager, from wal.LSN) {
-	w.t.Helper()
-	head := w.m.Stats().Head
-	_, err := w.m.Wait(ctx, head, txn.Ack{Applied: true})
-	must(w.t, err)
-	tail, err := recovery.OpenTail(vfs.OS(), w.dir, from+1)
-	must(w.t, err)
+	w.T.Helper()
+	head := w.M.Stats().Head
+	_, err := w.M.Wait(ctx, head, txn.Ack{Applied: true})
+	must(w.T, err)
+	tail, err := recovery.OpenTail(vfs.OS(), w.Dir, from+1)
+	must(w.T, err)
 	defer tail.Close()
 	for lsn := from; lsn < head.LSN; {
 		rec, images, err := tail.Next()
 		if err == io.EOF {
 			continue
 		}
-		must(w.t, err)
+		must(w.T, err)
 		c, err := f.Apply(ctx, rec.Entry, images)
-		must(w.t, err)
+		must(w.T, err)
 		lsn = c.Position.LSN
-		if w.r.IntN(4) == 0 {
+		if w.R.IntN(4) == 0 {
 			_, err = f.Wait(ctx, c.Position, txn.Ack{Applied: true})
-			must(w.t, errors.Join(err, f.Checkpoint(ctx)))
+			must(w.T, errors.Join(err, f.Checkpoint(ctx)))
 		}
 	}
 	_, err = f.Wait(ctx, head, txn.Ack{Applied: true})
-	must(w.t, err)
+	must(w.T, err)
 }
 
 // update commits a transaction and remembers what the store holds then.
 func (w *world) update(f func(tx *txn.Tx) error) {
-	w.t.Helper()
-	_, err := w.m.Update(ctx, f)
-	must(w.t, err)
+	w.T.Helper()
+	_, err := w.M.Update(ctx, f)
+	must(w.T, err)
 	w.note()
 }
 
@@ -64,7 +64,7 @@ func TestBaseWithoutTheTipThatIsTaggedAgain(t *testing.T) {
 		return errors.Join(err, tx.SetTag(v, "t", v))
 	}
 	w.update(tag)
-	must(t, w.m.Checkpoint(ctx))
+	must(t, w.M.Checkpoint(ctx))
 	w.update(func(tx *txn.Tx) error {
 		v, err := tx.Volume("v60")
 		return errors.Join(err, tx.DeleteTag(v, "t"))
@@ -75,14 +75,14 @@ func TestBaseWithoutTheTipThatIsTaggedAgain(t *testing.T) {
 	defer f.Close()
 	w.replicate(f, 0)
 	must(t, f.Checkpoint(ctx))
-	w.ship()
-	dir := w.dir
-	w.dir = other
-	w.snapshot(true)
-	w.dir = dir
+	w.Ship()
+	dir := w.Dir
+	w.Dir = other
+	w.Snapshot(true)
+	w.Dir = dir
 	w.update(tag)
-	w.ship()
-	w.snapshot(false)
+	w.Ship()
+	w.Snapshot(false)
 	got, r, err := w.restore(restore.Target{}, restore.Options{Follower: true})
 	must(t, err)
 	w.holds(got, r)
@@ -99,21 +99,21 @@ func TestBasesOfAnotherStore(t *testing.T) {
 		must(t, err)
 		var at wal.LSN
 		for i := range 6 {
-			w.live(10 + w.r.IntN(20))
-			if w.r.IntN(2) == 0 {
-				must(t, w.m.Checkpoint(ctx))
+			w.live(10 + w.R.IntN(20))
+			if w.R.IntN(2) == 0 {
+				must(t, w.M.Checkpoint(ctx))
 			}
 			w.replicate(f, at)
-			at = w.m.Stats().Head.LSN
-			w.ship()
-			dir := w.dir
+			at = w.M.Stats().Head.LSN
+			w.Ship()
+			dir := w.Dir
 			if i%2 == 1 {
-				w.dir = other
+				w.Dir = other
 			}
-			w.snapshot(i == 0)
-			w.dir = dir
+			w.Snapshot(i == 0)
+			w.Dir = dir
 			got := filepath.Join(t.TempDir(), fmt.Sprint("restored", i))
-			r, err := txn.Restore(ctx, w.store, got, restore.Target{LSN: at}, restore.Options{Follower: true}, txn.Options{})
+			r, err := txn.Restore(ctx, w.Archive, got, restore.Target{LSN: at}, restore.Options{Follower: true}, txn.Options{})
 			if err != nil {
 				t.Fatalf("seed %d, snapshot %d: %v", seed, i, err)
 			}

@@ -19,14 +19,14 @@ func TestRestoreDiskGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 14)
 	w.live(8)
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	w.live(3)
-	w.ship()
+	w.Ship()
 	parent := t.TempDir()
 	run := func(name string, calls int64) (left int64, got *restore.Restored, err error) {
 		disk := vfstest.After(calls, vfs.OS().(vfs.Linker))
-		got, err = txn.Restore(ctx, w.store, filepath.Join(parent, name), restore.Target{}, restore.Options{}, txn.Options{FS: disk})
+		got, err = txn.Restore(ctx, w.Archive, filepath.Join(parent, name), restore.Target{}, restore.Options{}, txn.Options{FS: disk})
 		return disk.Left(), got, err
 	}
 	const many = 1 << 20

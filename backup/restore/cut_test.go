@@ -3,7 +3,6 @@
 package restore_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quire-db/quire/backup/backuptest"
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs/crashfs"
 	"github.com/quire-db/quire/internal/vfs/tidwallfs"
-	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -40,7 +39,7 @@ func (b *bay) on(disk *crashfs.FS, do func()) {
 
 func (b *bay) restore(disk *crashfs.FS) (got *restore.Restored, err error) {
 	b.on(disk, func() {
-		got, err = txn.Restore(ctx, b.w.store, b.dir(), restore.Target{}, b.o, txn.Options{FS: disk})
+		got, err = txn.Restore(ctx, b.w.Archive, b.dir(), restore.Target{}, b.o, txn.Options{FS: disk})
 	})
 	return got, err
 }
@@ -48,7 +47,7 @@ func (b *bay) restore(disk *crashfs.FS) (got *restore.Restored, err error) {
 // cut cuts the power of a disk behind operation k. Whether there is a store must be
 // right; there is one, whole, or the next restore makes it.
 func (b *bay) cut(disk *crashfs.FS, k, acknowledged int, m crashfs.Model) (there bool) {
-	t := b.w.t
+	t := b.w.T
 	t.Helper()
 	image := disk.Cut(k, m)
 	defer func() {
@@ -77,7 +76,7 @@ func (b *bay) cut(disk *crashfs.FS, k, acknowledged int, m crashfs.Model) (there
 // beside is what a restore may leave.
 func (b *bay) beside(disk *crashfs.FS) (names []string) {
 	entries, err := disk.ReadDir(b.root)
-	must(b.w.t, err)
+	must(b.w.T, err)
 	for _, e := range entries {
 		if e.Name != path.Base(b.dir()) {
 			names = append(names, e.Name)
@@ -88,32 +87,11 @@ func (b *bay) beside(disk *crashfs.FS) (names []string) {
 
 // whole fails unless the store is what was to be restored, sound, and takes writes.
 func (b *bay) whole(disk *crashfs.FS) {
-	t := b.w.t
-	v, err := recovery.View(disk, b.dir(), 0)
-	if err != nil {
-		t.Error(err)
-		return
+	t := b.w.T
+	if got := backuptest.Held(t, disk, b.dir()); got.Volumes != b.volumes || got.Digest != b.want {
+		t.Errorf("it holds %+v, want %d volumes with digest %v", got, b.volumes, b.want)
 	}
-	n, digest, err := v.Snapshot().Digest()
-	must(t, errors.Join(err, v.Close()))
-	if n != b.volumes || digest != b.want {
-		t.Errorf("it holds %d volumes with digest %v, want %d with %v", n, digest, b.volumes, b.want)
-	}
-	rep, err := recovery.Verify(context.Background(), disk, b.dir(), recovery.VerifyOptions{})
-	must(t, err)
-	if !rep.Clean {
-		t.Errorf("it is not sound: %v", rep.Problems)
-	}
-	m, _, err := txn.Open(b.dir(), txn.Options{FS: disk})
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	_, err = m.Update(ctx, func(tx *txn.Tx) error {
-		_, err := tx.CreateVolume("a new one", txn.VolumeOptions{})
-		return err
-	})
-	must(t, errors.Join(err, m.Close()))
+	wellStored(t, disk, b.dir())
 }
 
 // TestHookedRestoreCutEverywhere cuts the power at every operation of a restore, of the
@@ -122,10 +100,10 @@ func (b *bay) whole(disk *crashfs.FS) {
 func TestHookedRestoreCutEverywhere(t *testing.T) {
 	w := newWorld(t, 41)
 	w.live(12)
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	w.live(3)
-	w.ship()
+	w.Ship()
 	for _, volumes := range [][]string{nil, {""}} {
 		b := &bay{w: w, root: fmt.Sprintf("/bay%d", len(volumes))}
 		if len(volumes) > 0 {

@@ -1,9 +1,7 @@
 package restore_test
 
 import (
-	"context"
 	"errors"
-	"io"
 	"maps"
 	"math"
 	"path/filepath"
@@ -12,41 +10,27 @@ import (
 	"testing"
 
 	"github.com/quire-db/quire/backup/archive"
-	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/backuptest"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/restore"
-	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
-// goOn makes a commit in a store that was restored, closes it, and ships what it did.
+// goOn makes a commit in a store that was restored, and ships it.
 func (w *world) goOn(dir string, got *restore.Restored) {
-	w.t.Helper()
-	m, _, err := txn.Open(dir, txn.Options{})
-	must(w.t, err)
-	_, err = m.Update(ctx, func(tx *txn.Tx) error {
+	w.T.Helper()
+	s := &backuptest.Store{T: w.T, Dir: dir, Archive: w.Archive, Begun: got.Position}
+	s.Open()
+	_, err := s.M.Update(ctx, func(tx *txn.Tx) error {
 		_, err := tx.CreateVolume("new of "+filepath.Base(dir), txn.VolumeOptions{})
 		return err
 	})
-	head := m.Stats().Head
-	must(w.t, errors.Join(err, m.Close()))
-	a, err := ship.Open(ctx, w.store, ship.History{got.Position, head}, ship.Options{})
-	must(w.t, err)
-	tail, err := recovery.OpenTail(vfs.OS(), dir, a.Position().LSN+1)
-	must(w.t, err)
-	defer tail.Close()
-	must(w.t, a.Run(ctx, ship.Func(func(context.Context) (ship.Entry, error) {
-		rec, images, err := tail.Next()
-		if err != nil {
-			return ship.Entry{}, err
-		}
-		return ship.Entry{Entry: rec.Entry, Images: images}, nil
-	})))
-	if a.Status().Shipped != head {
-		w.t.Fatalf("shipped up to %v of %v: %v", a.Status().Shipped, head, io.ErrUnexpectedEOF)
-	}
+	must(w.T, err)
+	s.Ship()
+	must(w.T, s.M.Close())
 }
 
 // What is restored later is of a higher epoch, whatever point of the history it was
@@ -55,11 +39,11 @@ func TestRestoredAgainIsNewer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 21)
 	w.live(6)
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	w.live(6)
-	w.ship()
-	old := w.m.Stats().Head.Timeline
+	w.Ship()
+	old := w.M.Stats().Head.Timeline
 	for _, lsn := range slices.Backward(slices.Sorted(maps.Keys(w.states))[2:5]) {
 		dir, got, err := w.restore(restore.Target{Timeline: old, LSN: lsn}, restore.Options{})
 		must(t, err)
@@ -71,16 +55,14 @@ func TestRestoredAgainIsNewer(t *testing.T) {
 		}
 		// Another log's damage is no reason not to restore this one.
 		start := archive.Key{Kind: archive.KindStart, Log: got.Began.Timeline}.String()
-		r, _, err := w.store.Get(ctx, start, 0, -1)
-		must(t, err)
-		b, err := io.ReadAll(r)
-		must(t, errors.Join(err, r.Close(), w.store.Delete(ctx, start), w.store.Put(ctx, start, objects.Bytes([]byte("damaged")))))
+		b := objectstest.Bytes(t, w.Archive, start)
+		objectstest.Replace(t, w.Archive, start, []byte("damaged"))
 		if _, _, err := w.restore(restore.Target{}, restore.Options{}); !errors.Is(err, wal.ErrCorrupt) {
 			t.Errorf("with a damaged log, whose it might be: %v", err)
 		}
 		_, _, err = w.restore(restore.Target{Timeline: old, LSN: lsn}, restore.Options{})
 		must(t, err)
-		must(t, errors.Join(w.store.Delete(ctx, start), w.store.Put(ctx, start, objects.Bytes(b))))
+		objectstest.Replace(t, w.Archive, start, b)
 	}
 }
 
@@ -90,7 +72,7 @@ func TestRestoredAtOnceIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 22)
 	w.live(6)
-	w.ship()
+	w.Ship()
 	dirA, a, err := w.restore(restore.Target{}, restore.Options{})
 	must(t, err)
 	dirB, b, err := w.restore(restore.Target{}, restore.Options{})
@@ -119,7 +101,7 @@ func TestNoEpochAbove(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 23)
 	w.live(2)
-	w.ship()
+	w.Ship()
 	dir, _, err := w.restore(restore.Target{}, restore.Options{Follower: true})
 	must(t, err)
 	m, _, err := txn.Open(dir, txn.Options{})

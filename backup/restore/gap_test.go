@@ -2,7 +2,6 @@ package restore_test
 
 import (
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/quire-db/quire/backup/restore"
@@ -17,19 +16,19 @@ func TestRestoreAroundAGap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 16)
 	w.live(8)
-	w.ship()
-	last := w.m.Stats().Head.LSN
+	w.Ship()
+	last := w.M.Stats().Head.LSN
 	w.live(12)
-	w.snapshot(true)
-	snap := w.snaps[0].LSN
+	w.Snapshot(true)
+	snap := w.Snaps[0].LSN
 	w.live(8)
-	w.shipFrom(snap - 2)
+	must(t, w.ShipFrom(snap-2))
 	w.live(3)
-	w.ship()
-	head := w.m.Stats().Head.LSN
+	w.Ship()
+	head := w.M.Stats().Head.LSN
 	for _, lsn := range []wal.LSN{1, last, last + 1, last + 5, snap - 1, snap, snap + 1, snap + 9, head} {
 		s := w.states[lsn]
-		for _, target := range []restore.Target{{LSN: lsn}, {Time: s.time}} {
+		for _, target := range []restore.Target{{LSN: lsn}, {Time: s.Time()}} {
 			dir, got, err := w.restore(target, restore.Options{Follower: true})
 			if lsn <= last || lsn >= snap {
 				must(t, err)
@@ -41,28 +40,16 @@ func TestRestoreAroundAGap(t *testing.T) {
 			}
 			var refused *restore.RefusedError
 			var gap *ship.GapError
-			if !errors.As(err, &refused) || !errors.As(err, &gap) || gap.First != last+1 || gap.Last != snap || gap.Next != w.snaps[0] {
+			if !errors.As(err, &refused) || !errors.As(err, &gap) || gap.First != last+1 || gap.Last != snap || gap.Next != w.Snaps[0] {
 				t.Fatalf("%v: %v", target, err)
 			}
-			if refused.Before.LSN != last || len(refused.After) != 1 || refused.After[0] != w.snaps[0] {
+			if refused.Before.LSN != last || len(refused.After) != 1 || refused.After[0] != w.Snaps[0] {
 				t.Errorf("%v: before it %v, behind it %v", target, refused.Before, refused.After)
 			}
 		}
 	}
-	must(t, w.store.Delete(ctx, firstKey(t, w, "/manifest")))
+	must(t, w.Archive.Delete(ctx, w.keys("/manifest")[0]))
 	if _, _, err := w.restore(restore.Target{}, restore.Options{}); !errors.Is(err, restore.ErrRefused) {
 		t.Errorf("without the snapshot behind the gap: %v", err)
 	}
-}
-
-// firstKey is the first key of the archive's logs that has a text in it.
-func firstKey(t testing.TB, w *world, text string) (first string) {
-	t.Helper()
-	for item, err := range w.store.List(ctx, "logs/") {
-		must(t, err)
-		if strings.Contains(item.Key, text) && (first == "" || item.Key < first) {
-			first = item.Key
-		}
-	}
-	return first
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,183 +17,84 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/quire-db/quire/backup/backuptest"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/restore"
-	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/tests/verifytest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
 var ctx = context.Background()
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// state is what a store held at an LSN.
-type state struct {
-	digest  wal.PageHash
-	volumes uint64
-	time    time.Time
-}
+var must = backuptest.Must
 
 // world is a store that lives, an archive of it, and what it held.
 type world struct {
-	t      testing.TB
-	dir    string
-	m      *txn.Manager
-	store  *objects.Dir
-	r      *rand.Rand
-	states map[wal.LSN]state
-	snaps  []wal.Position
+	*backuptest.Store
+	states map[wal.LSN]backuptest.State
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 5)), states: map[wal.LSN]state{}}
-	var err error
-	w.m, _, err = txn.Open(w.dir, txn.Options{Create: true, CheckpointEvery: -1})
+	archive, err := objects.OpenDir(t.TempDir(), objects.DirOptions{})
 	must(t, err)
-	t.Cleanup(func() { must(t, w.m.Close()) })
-	w.store, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
-	must(t, err)
+	changes := backuptest.Changes{PageSizes: []uint32{512, 4096}, Most: 4, Pages: 300}
+	w := &world{backuptest.New(t, seed, archive, changes, txn.Options{CheckpointEvery: -1}), map[wal.LSN]backuptest.State{}}
 	w.note()
 	return w
 }
 
 // note remembers what the store holds now.
 func (w *world) note() {
-	w.t.Helper()
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(w.t, err)
-	n, d, err := v.Snapshot().Digest()
-	must(w.t, errors.Join(err, v.Close()))
-	w.states[v.Snapshot().LSN()] = state{d, n, time.Unix(0, v.Snapshot().Head.Time)}
+	w.T.Helper()
+	held := w.Held()
+	w.states[held.Head.LSN] = held
 }
 
-// live changes volumes, tags and forks at random.
+// live changes the store at random, and remembers all that it held.
 func (w *world) live(n int) {
-	w.t.Helper()
+	w.T.Helper()
 	for range n {
-		_, err := w.m.Update(ctx, w.change)
-		if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrStaged) {
-			must(w.t, err)
-		}
+		w.Live(1)
 		w.note()
 	}
-}
-
-func (w *world) change(tx *txn.Tx) error {
-	name := fmt.Sprint("v", w.r.IntN(5))
-	v, err := tx.Volume(name)
-	if errors.Is(err, txn.ErrNoVolume) {
-		v, err = tx.CreateVolume(name, txn.VolumeOptions{PageSize: []uint32{512, 4096}[w.r.IntN(2)]})
-	}
-	if err != nil {
-		return err
-	}
-	switch w.r.IntN(12) {
-	case 0:
-		return tx.DeleteVolume(name)
-	case 1:
-		return v.Truncate(w.r.Uint64N(300))
-	case 2, 3:
-		return tx.SetTag(v, fmt.Sprint("t", w.r.IntN(3)), v)
-	case 4:
-		_, err := tx.Fork(fmt.Sprint("v", w.r.IntN(5)), v)
-		return err
-	}
-	page := make([]byte, v.PageSize())
-	for range 1 + w.r.IntN(4) {
-		for i := range page {
-			page[i] = byte(w.r.Uint32())
-		}
-		if err := v.WritePage(w.r.Uint64N(300), page); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ship brings the archive up to now.
-func (w *world) ship() { w.t.Helper(); w.shipFrom(0) }
-
-// shipFrom does so, of a log that begins with an LSN, or where the archive ends.
-func (w *world) shipFrom(begin wal.LSN) {
-	w.t.Helper()
-	head := w.m.Stats().Head
-	_, err := w.m.Wait(ctx, head, txn.Ack{Applied: true})
-	must(w.t, err)
-	a, err := ship.Open(ctx, w.store, ship.History{head}, ship.Options{MaxBytes: 20 << 10})
-	must(w.t, err)
-	last := max(a.Position().LSN, begin-min(begin, 1))
-	tail, err := recovery.OpenTail(vfs.OS(), w.dir, last+1)
-	must(w.t, err)
-	defer tail.Close()
-	must(w.t, a.Run(ctx, ship.Func(func(context.Context) (ship.Entry, error) {
-		if last == head.LSN {
-			return ship.Entry{}, io.EOF
-		}
-		for {
-			rec, images, err := tail.Next()
-			if err == nil {
-				last = rec.LSN
-				return ship.Entry{Entry: rec.Entry, Images: images}, nil
-			}
-			if err != io.EOF { // it is not known to be durable yet
-				return ship.Entry{}, err
-			}
-			time.Sleep(time.Millisecond)
-		}
-	})))
-}
-
-func (w *world) snapshot(whole bool) {
-	w.t.Helper()
-	var base wal.Position
-	if n := len(w.snaps); n > 0 && !whole {
-		base = w.snaps[n-1]
-	}
-	m, err := w.m.Backup(ctx, w.store, snapshot.Options{Base: base, PartBytes: 64 << 10})
-	must(w.t, err)
-	w.snaps = append(w.snaps, m.Position)
 }
 
 func (w *world) history() {
 	for i := range 4 {
 		w.live(12)
-		w.ship()
-		w.snapshot(i == 0)
+		w.Ship()
+		w.Snapshot(i == 0)
 	}
 	w.live(10)
-	w.ship()
+	w.Ship()
+}
+
+// keys are those of the archive's logs that have a text in them.
+func (w *world) keys(text string) []string {
+	keys := objectstest.Keys(w.T, w.Archive, "logs/")
+	return slices.DeleteFunc(keys, func(key string) bool { return !strings.Contains(key, text) })
 }
 
 func (w *world) restore(t restore.Target, o restore.Options) (string, *restore.Restored, error) {
-	dir := filepath.Join(w.t.TempDir(), "restored")
-	got, err := txn.Restore(ctx, w.store, dir, t, o, txn.Options{})
+	dir := filepath.Join(w.T.TempDir(), "restored")
+	got, err := txn.Restore(ctx, w.Archive, dir, t, o, txn.Options{})
 	return dir, got, err
 }
 
 // holds fails unless a restored store holds what the world did then.
 func (w *world) holds(dir string, got *restore.Restored) {
-	w.t.Helper()
+	w.T.Helper()
 	want := w.states[got.Position.LSN]
-	if got.Digest != want.digest || got.Volumes != want.volumes || !got.Time.Equal(want.time) {
-		w.t.Fatalf("%+v is not %+v", got, want)
+	if got.Digest != want.Digest || got.Volumes != want.Volumes || !got.Time.Equal(want.Time()) {
+		w.T.Fatalf("%+v is not %+v", got, want)
 	}
-	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
-	must(w.t, err)
-	if !rep.Clean {
-		w.t.Fatal(rep.Problems)
-	}
+	verifytest.Clean(w.T, dir)
 }
 
 func TestRestoreToEveryLSN(t *testing.T) {
@@ -224,10 +124,10 @@ func TestRestoreToTime(t *testing.T) {
 	w := newWorld(t, 2)
 	w.history()
 	for lsn, s := range w.states {
-		for _, at := range []time.Time{s.time, s.time.Add(time.Nanosecond)} {
+		for _, at := range []time.Time{s.Time(), s.Time().Add(time.Nanosecond)} {
 			_, got, err := w.restore(restore.Target{Time: at}, restore.Options{Follower: true})
 			must(t, err)
-			if got.Position.LSN != lsn || got.Digest != w.states[lsn].digest {
+			if got.Position.LSN != lsn || got.Digest != w.states[lsn].Digest {
 				t.Errorf("at %v: LSN %d, want %d", at, got.Position.LSN, lsn)
 			}
 		}
@@ -246,18 +146,12 @@ func TestRestoreWithout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
 	w.history()
-	var keys []string
-	for item, err := range w.store.List(ctx, "") {
-		must(t, err)
-		keys = append(keys, item.Key)
-	}
+	keys := objectstest.Keys(t, w.Archive, "")
 	last := slices.Max(slices.Collect(maps.Keys(w.states)))
 	refused := 0
 	for _, key := range keys {
-		r, _, err := w.store.Get(ctx, key, 0, -1)
-		must(t, err)
-		b, err := io.ReadAll(r)
-		must(t, errors.Join(err, r.Close(), w.store.Delete(ctx, key)))
+		b := objectstest.Bytes(t, w.Archive, key)
+		must(t, w.Archive.Delete(ctx, key))
 		for _, lsn := range []wal.LSN{1, 10, 20, 35, last} {
 			dir, got, err := w.restore(restore.Target{LSN: lsn}, restore.Options{Follower: true})
 			switch {
@@ -269,7 +163,7 @@ func TestRestoreWithout(t *testing.T) {
 				t.Errorf("without %s to LSN %d: %v", key, lsn, err)
 			}
 		}
-		must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+		must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
 	}
 	if refused < len(keys)/2 { // snapshots can do without each other, the log without them
 		t.Errorf("only %d refusals of %d objects", refused, len(keys))
@@ -282,7 +176,7 @@ func TestRestoreCutOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4)
 	w.history()
-	counted := objectstest.Count(w.store)
+	counted := objectstest.Count(w.Archive)
 	o := restore.Options{Retry: objectstest.Impatient(2), Pin: pins.Options{Sleep: objectstest.NoRenewal}}
 	run := func(dir string) (*restore.Restored, error) {
 		return txn.Restore(ctx, counted, dir, restore.Target{}, o, txn.Options{})
@@ -299,11 +193,11 @@ func TestRestoreCutOff(t *testing.T) {
 		o.DryRun = true
 		return txn.Restore(ctx, counted, filepath.Join(parent, "dry"), restore.Target{}, o, txn.Options{})
 	}
-	counted = objectstest.Count(w.store)
+	counted = objectstest.Count(w.Archive)
 	_, err = dry()
 	must(t, err)
 	for n, reads := 0, len(counted.Log()); n < reads; n++ { // one that fails alone is repeated, whatever it is
-		counted = objectstest.Count(w.store)
+		counted = objectstest.Count(w.Archive)
 		counted.At(n, objectstest.Fail)
 		got, err := dry()
 		must(t, err)
@@ -313,7 +207,7 @@ func TestRestoreCutOff(t *testing.T) {
 	}
 	failed := 0
 	for n := range calls {
-		counted = objectstest.Count(w.store)
+		counted = objectstest.Count(w.Archive)
 		counted.At(n, objectstest.Stop)
 		dir := filepath.Join(parent, fmt.Sprint(n))
 		got, err := run(dir)
@@ -322,7 +216,7 @@ func TestRestoreCutOff(t *testing.T) {
 			if left := names(t, parent, fmt.Sprint(n)); len(left) > 0 {
 				t.Fatalf("call %d: %v is left behind %v", n, left, err)
 			}
-			counted = objectstest.Count(w.store)
+			counted = objectstest.Count(w.Archive)
 			got, err = run(dir)
 		}
 		must(t, err)
@@ -357,7 +251,7 @@ func TestRestoreIntoWhatIsThere(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir+".restoring", "heap", "00000001"), []byte("part of a heap"), 0o666))
 	must(t, os.Mkdir(dir, 0o777)) // an empty one may be there
 	run := func() (*restore.Restored, error) {
-		return txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+		return txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{}, txn.Options{})
 	}
 	got, err := run()
 	must(t, err)
@@ -370,9 +264,9 @@ func TestRestoreIntoWhatIsThere(t *testing.T) {
 		t.Errorf("%v is left", left)
 	}
 	held := make(chan error)
-	_, err = txn.Restore(ctx, w.store, filepath.Join(parent, "other"), restore.Target{}, restore.Options{Progress: func(p restore.Progress) {
+	_, err = txn.Restore(ctx, w.Archive, filepath.Join(parent, "other"), restore.Target{}, restore.Options{Progress: func(p restore.Progress) {
 		if p.Step == "follow" && held != nil {
-			_, err := txn.Restore(ctx, w.store, filepath.Join(parent, "other"), restore.Target{}, restore.Options{}, txn.Options{})
+			_, err := txn.Restore(ctx, w.Archive, filepath.Join(parent, "other"), restore.Target{}, restore.Options{}, txn.Options{})
 			if !errors.Is(err, restore.ErrBusy) {
 				t.Errorf("beside another one: %v", err)
 			}
@@ -389,21 +283,15 @@ func TestDryRun(t *testing.T) {
 	w.history()
 	parent := t.TempDir()
 	dry := func() (*restore.Restored, error) {
-		return txn.Restore(ctx, w.store, filepath.Join(parent, "store"), restore.Target{}, restore.Options{DryRun: true}, txn.Options{})
+		return txn.Restore(ctx, w.Archive, filepath.Join(parent, "store"), restore.Target{}, restore.Options{DryRun: true}, txn.Options{})
 	}
 	got, err := dry()
 	must(t, err)
 	if got.Position.LSN != slices.Max(slices.Collect(maps.Keys(w.states))) || got.Bytes == 0 || len(names(t, parent, "store")) > 0 {
 		t.Errorf("%+v", got)
 	}
-	var last string
-	for item, err := range w.store.List(ctx, "logs/") {
-		must(t, err)
-		if strings.Contains(item.Key, "/append/") {
-			last = max(last, item.Key)
-		}
-	}
-	must(t, w.store.Delete(ctx, last))
+	appends := w.keys("/append/")
+	must(t, w.Archive.Delete(ctx, appends[len(appends)-1]))
 	if _, err := dry(); !errors.Is(err, restore.ErrRefused) {
 		t.Errorf("without the newest entries: %v", err)
 	}
@@ -415,18 +303,18 @@ func TestRestoredRequests(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 7)
 	w.live(5)
-	o := txn.TxOptions{Actor: w.m.NewActor(), Seq: 3}
-	before, err := w.m.UpdateWith(ctx, o, w.change)
+	o := txn.TxOptions{Actor: w.M.NewActor(), Seq: 3}
+	before, err := w.M.UpdateWith(ctx, o, w.Change)
 	must(t, err)
 	w.note()
 	w.live(5)
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	o2 := txn.TxOptions{Actor: o.Actor, Seq: 4}
-	behind, err := w.m.UpdateWith(ctx, o2, w.change)
+	behind, err := w.M.UpdateWith(ctx, o2, w.Change)
 	must(t, err)
 	w.note()
-	w.ship()
+	w.Ship()
 	dir, _, err := w.restore(restore.Target{}, restore.Options{})
 	must(t, err)
 	m, _, err := txn.Open(dir, txn.Options{})
@@ -451,25 +339,17 @@ func TestRestoreDamaged(t *testing.T) {
 	w := newWorld(t, 8)
 	w.history()
 	parts := 0
-	for item, err := range w.store.List(ctx, "logs/") {
-		must(t, err)
-		if !strings.Contains(item.Key, "/snap/") {
-			continue
-		}
+	for _, key := range w.keys("/snap/") {
 		parts++
-		r, _, err := w.store.Get(ctx, item.Key, 0, -1)
-		must(t, err)
-		b, err := io.ReadAll(r)
-		must(t, errors.Join(err, r.Close()))
+		b := objectstest.Bytes(t, w.Archive, key)
 		for _, at := range []int{10, len(b) - 1} {
-			must(t, w.store.Delete(ctx, item.Key))
 			bad := slices.Clone(b)
 			bad[at] ^= 1
-			must(t, w.store.Put(ctx, item.Key, objects.Bytes(bad)))
+			objectstest.Replace(t, w.Archive, key, bad)
 			for _, target := range []restore.Target{{LSN: 5}, {}} {
 				dir, got, err := w.restore(target, restore.Options{Follower: true})
 				if err != nil {
-					t.Fatalf("%s damaged at %d: %v", item.Key, at, err)
+					t.Fatalf("%s damaged at %d: %v", key, at, err)
 				}
 				w.holds(dir, got)
 				_, dry, err := w.restore(target, restore.Options{Follower: true, DryRun: true})
@@ -479,7 +359,7 @@ func TestRestoreDamaged(t *testing.T) {
 				}
 			}
 		}
-		must(t, errors.Join(w.store.Delete(ctx, item.Key), w.store.Put(ctx, item.Key, objects.Bytes(b))))
+		objectstest.Replace(t, w.Archive, key, b)
 	}
 	if parts < 8 {
 		t.Errorf("only %d objects of snapshots", parts)
@@ -492,32 +372,22 @@ func TestRefusalNamesWhatIsBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 9)
 	w.live(10)
-	w.ship()
+	w.Ship()
 	w.live(10)
-	w.snapshot(true)
-	w.ship()
-	var first string
-	for item, err := range w.store.List(ctx, "logs/") {
-		must(t, err)
-		if strings.Contains(item.Key, "/append/") && (first == "" || item.Key < first) {
-			first = item.Key
-		}
-	}
-	must(t, w.store.Delete(ctx, first))
-	for _, target := range []restore.Target{{LSN: 3}, {Time: w.states[3].time}} {
+	w.Snapshot(true)
+	w.Ship()
+	must(t, w.Archive.Delete(ctx, w.keys("/append/")[0]))
+	for _, target := range []restore.Target{{LSN: 3}, {Time: w.states[3].Time()}} {
 		var refused *restore.RefusedError
-		if _, _, err := w.restore(target, restore.Options{}); !errors.As(err, &refused) || len(refused.After) != 1 || refused.After[0] != w.snaps[0] {
+		if _, _, err := w.restore(target, restore.Options{}); !errors.As(err, &refused) || len(refused.After) != 1 || refused.After[0] != w.Snaps[0] {
 			t.Errorf("to %v: %v", target, err)
 		}
 	}
-	at := w.snaps[0].LSN
-	for item, err := range w.store.List(ctx, "logs/") {
-		must(t, err)
-		if strings.Contains(item.Key, "/append/") {
-			must(t, w.store.Delete(ctx, item.Key))
-		}
+	at := w.Snaps[0].LSN
+	for _, key := range w.keys("/append/") {
+		must(t, w.Archive.Delete(ctx, key))
 	}
-	for _, target := range []restore.Target{{LSN: at}, {Time: w.states[at].time}} {
+	for _, target := range []restore.Target{{LSN: at}, {Time: w.states[at].Time()}} {
 		dir, got, err := w.restore(target, restore.Options{})
 		must(t, err)
 		w.holds(dir, got)
@@ -529,18 +399,18 @@ func TestSnapshotOfACopy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 10)
 	w.live(10)
-	must(t, w.m.Checkpoint(ctx))
-	w.ship()
-	w.snapshot(true)
+	must(t, w.M.Checkpoint(ctx))
+	w.Ship()
+	w.Snapshot(true)
 	w.live(5)
-	w.ship()
+	w.Ship()
 	other := newWorld(t, 11)
-	other.live(int(w.m.Stats().Head.LSN) - 1)
-	v, err := recovery.View(vfs.OS(), other.dir, 0)
+	other.live(int(w.M.Stats().Head.LSN) - 1)
+	v, err := recovery.View(vfs.OS(), other.Dir, 0)
 	must(t, err)
 	held := v.Snapshot()
-	held.Head.Timeline = w.m.Stats().Head.Timeline
-	_, err = snapshot.Take(ctx, w.store, held, snapshot.Options{PageSize: wal.DefaultPageSize})
+	held.Head.Timeline = w.M.Stats().Head.Timeline
+	_, err = snapshot.Take(ctx, w.Archive, held, snapshot.Options{PageSize: wal.DefaultPageSize})
 	must(t, errors.Join(err, v.Close()))
 	dir, got, err := w.restore(restore.Target{LSN: held.LSN()}, restore.Options{})
 	must(t, err)
@@ -556,12 +426,12 @@ func TestStagingInTheWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 12)
 	w.live(3)
-	w.ship()
+	w.Ship()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "store")
 	must(t, os.WriteFile(dir+".restoring", []byte("a file"), 0o666))
 	for range 2 {
-		_, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+		_, err := txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{}, txn.Options{})
 		if err == nil || errors.Is(err, restore.ErrBusy) {
 			t.Errorf("where a file is: %v", err)
 		}
@@ -570,7 +440,7 @@ func TestStagingInTheWay(t *testing.T) {
 		t.Errorf("%v is left", left)
 	}
 	for _, dir := range []string{".", "/", parent + "/..", ""} {
-		if _, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{}); !errors.Is(err, fs.ErrInvalid) {
+		if _, err := txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{}, txn.Options{}); !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("into %q: %v", dir, err)
 		}
 	}
@@ -582,13 +452,13 @@ func TestStagingIsALink(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 13)
 	w.live(3)
-	w.ship()
+	w.Ship()
 	for _, staging := range []string{".restoring", ".restoring.whole"} {
 		dir, others := filepath.Join(t.TempDir(), "store"), t.TempDir()
 		file := filepath.Join(others, "file")
 		must(t, os.WriteFile(file, []byte("somebody's"), 0o666))
 		must(t, os.Symlink(others, dir+staging))
-		_, err := txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+		_, err := txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{}, txn.Options{})
 		if !errors.Is(err, fs.ErrInvalid) {
 			t.Errorf("%s: %v", staging, err)
 		}
@@ -607,7 +477,7 @@ func TestRestoresTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 13)
 	w.live(5)
-	w.ship()
+	w.Ship()
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "store")
 	var made atomic.Int32
@@ -616,7 +486,7 @@ func TestRestoresTogether(t *testing.T) {
 		group.Go(func() {
 			err := restore.ErrBusy
 			for errors.Is(err, restore.ErrBusy) {
-				_, err = txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{}, txn.Options{})
+				_, err = txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{}, txn.Options{})
 			}
 			switch {
 			case err == nil:
@@ -657,9 +527,9 @@ func TestRestoreGoesOnWhereABodyFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 15)
 	w.live(20)
-	w.ship()
-	w.snapshot(true)
-	store := &torn{Store: w.store, seen: map[string]bool{}}
+	w.Ship()
+	w.Snapshot(true)
+	store := &torn{Store: w.Archive, seen: map[string]bool{}}
 	dir := filepath.Join(t.TempDir(), "store")
 	got, err := txn.Restore(ctx, store, dir, restore.Target{}, restore.Options{Retry: objectstest.Impatient(2)}, txn.Options{})
 	must(t, err)
@@ -680,15 +550,15 @@ func TestRestorePins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 14)
 	w.live(5)
-	w.ship()
-	counted := objectstest.Count(w.store)
+	w.Ship()
+	counted := objectstest.Count(w.Archive)
 	_, err := txn.Restore(ctx, counted, filepath.Join(t.TempDir(), "a"), restore.Target{}, restore.Options{}, txn.Options{})
 	must(t, err)
 	log := counted.Log()
 	if first, last := log[0], log[len(log)-1]; !strings.HasPrefix(first, "put pins/") || last != "delete"+strings.TrimPrefix(first, "put") {
 		t.Errorf("it begins with %s and ends with %s", first, last)
 	}
-	got, err := txn.Restore(ctx, closed{w.store}, filepath.Join(t.TempDir(), "b"), restore.Target{}, restore.Options{}, txn.Options{})
+	got, err := txn.Restore(ctx, closed{w.Archive}, filepath.Join(t.TempDir(), "b"), restore.Target{}, restore.Options{}, txn.Options{})
 	must(t, err)
 	if !errors.Is(got.Unpinned, fs.ErrPermission) {
 		t.Errorf("without a pin: %v", got.Unpinned)

@@ -12,6 +12,7 @@ import (
 	"github.com/quire-db/quire/backup/restore"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/tests/verifytest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
@@ -39,14 +40,10 @@ func sameKept(a, b restore.Kept) bool {
 }
 
 // wellStored fails unless a store is sound, and takes writes.
-func wellStored(t testing.TB, dir string) {
+func wellStored(t testing.TB, disk vfs.FS, dir string) {
 	t.Helper()
-	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
-	must(t, err)
-	if !rep.Clean {
-		t.Fatal(rep.Problems)
-	}
-	m, _, err := txn.Open(dir, txn.Options{})
+	verifytest.CleanFS(t, disk, dir)
+	m, _, err := txn.Open(dir, txn.Options{FS: disk})
 	must(t, err)
 	_, err = m.Update(ctx, func(tx *txn.Tx) error {
 		_, err := tx.CreateVolume("a new one", txn.VolumeOptions{})
@@ -73,15 +70,15 @@ func TestRestoreVolumes(t *testing.T) {
 		var want []restore.Kept
 		for j, k := range all {
 			tags += len(k.Refs) - 1
-			if w.r.IntN(2) == 0 || j == 0 {
+			if w.R.IntN(2) == 0 || j == 0 {
 				want = append(want, k)
-				names = append(names, []string{k.Name, k.ID.String()}[w.r.IntN(2)])
+				names = append(names, []string{k.Name, k.ID.String()}[w.R.IntN(2)])
 			}
 		}
 		if len(names) == 0 {
 			continue
 		}
-		w.r.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		w.R.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 		part, got, err := w.restore(restore.Target{LSN: lsn}, restore.Options{Volumes: append(names, names[0])})
 		must(t, err)
 		if !slices.EqualFunc(holding(t, part), want, sameKept) || !slices.EqualFunc(got.Kept, want, sameKept) {
@@ -90,7 +87,7 @@ func TestRestoreVolumes(t *testing.T) {
 		if got.Position != whole.Position || got.Of != whole.Volumes || got.Volumes != uint64(len(want)) || got.Began.LSN <= lsn {
 			t.Errorf("%+v, the whole restore is %+v", got, whole)
 		}
-		wellStored(t, part)
+		wellStored(t, vfs.OS(), part)
 		if left := names0(t, part); len(left) > 0 {
 			t.Errorf("%v is left", left)
 		}
@@ -162,8 +159,8 @@ func TestRestoreVolumesSpace(t *testing.T) {
 			})
 		}
 	}
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	whole, _, err := w.restore(restore.Target{}, restore.Options{Follower: true})
 	must(t, err)
 	dir, got, err := w.restore(restore.Target{}, restore.Options{Volumes: []string{"fork"}})
@@ -174,7 +171,7 @@ func TestRestoreVolumesSpace(t *testing.T) {
 	if refs := got.Kept[0].Refs; len(refs) != 2 || refs[1].Ref != txn.OriginTag {
 		t.Errorf("the fork has %v", refs)
 	}
-	wellStored(t, dir)
+	wellStored(t, vfs.OS(), dir)
 	_, dry, err := w.restore(restore.Target{}, restore.Options{Volumes: []string{"fork"}, DryRun: true})
 	must(t, err)
 	if dry.Scratch < 12<<20 || dry.Scratch > 14<<20 {
@@ -198,8 +195,8 @@ func TestRestoreNoVolume(t *testing.T) {
 		})
 	}
 	create("mail", "notes", "Notes", "n0tes", "app.sql", "old", "x")
-	w.ship()
-	w.snapshot(true)
+	w.Ship()
+	w.Snapshot(true)
 	var id wal.VolumeID
 	w.update(func(tx *txn.Tx) error {
 		v, err := tx.Volume("mail")
@@ -209,8 +206,8 @@ func TestRestoreNoVolume(t *testing.T) {
 		}
 		return errors.Join(err, tx.RenameVolume("old", "new"))
 	})
-	at := w.m.Stats().Head.LSN
-	w.ship()
+	at := w.M.Stats().Head.LSN
+	w.Ship()
 	for name, want := range map[string][]string{
 		"mail":           {fmt.Sprintf(`at LSN %d there is no volume "mail": LSN %d deleted it; nothing was changed`, at, at)},
 		id.String():      {fmt.Sprintf("LSN %d deleted it", at)},

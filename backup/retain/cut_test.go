@@ -36,22 +36,23 @@ var cutPolicy = retain.Policy{Last: 1, Within: 30 * time.Hour, Weekly: 2}
 func cutWorld(t *testing.T) *world {
 	w := newWorld(t, 50)
 	w.days(6)
-	w.leaveParts(w.m.Stats().Head)
+	w.leaveParts(w.M.Stats().Head)
 	return w
 }
 
 // at is the world with another place for its archive.
 func (w *world) at(s objects.Store) *world {
-	other := *w
-	other.store = s
+	other, store := *w, *w.Store
+	store.Archive = s
+	other.Store = &store
 	return &other
 }
 
 // in is the world with another place for its archive, an hour later: pins have ended.
 func (w *world) in(s objects.Store) *world {
-	later := *w
-	later.store, later.now = s, w.now.Add(time.Hour)
-	return &later
+	later := w.at(s)
+	later.now = w.now.Add(time.Hour)
+	return later
 }
 
 // TestPruneCutOff cuts every call off, before and behind it. One lost answer changes nothing; a
@@ -61,7 +62,7 @@ func TestPruneCutOff(t *testing.T) {
 	t.Parallel()
 	w := cutWorld(t)
 	whole := memory(t)
-	copyOf(t, w.store, whole)
+	copyOf(t, w.Archive, whole)
 	counted := objectstest.Count(whole)
 	promised, err := retain.Run(ctx, counted, cutPolicy, w.options())
 	must(t, err)
@@ -73,7 +74,7 @@ func TestPruneCutOff(t *testing.T) {
 		lost := []objectstest.How{objectstest.Fail, objectstest.LoseAnswer, objectstest.LoseCall}[n%3]
 		for _, how := range []objectstest.How{lost, objectstest.Stop} {
 			s := memory(t)
-			copyOf(t, w.store, s)
+			copyOf(t, w.Archive, s)
 			cut := objectstest.Count(s)
 			cut.At(n, how)
 			_, err := retain.Run(ctx, cut, cutPolicy, w.options())
@@ -134,7 +135,7 @@ func TestPruneKilled(t *testing.T) {
 	t.Parallel()
 	w := cutWorld(t)
 	whole := memory(t)
-	copyOf(t, w.store, whole)
+	copyOf(t, w.Archive, whole)
 	counted := objectstest.Count(whole)
 	promised, err := retain.Run(ctx, counted, cutPolicy, w.options())
 	must(t, err)
@@ -145,7 +146,7 @@ func TestPruneKilled(t *testing.T) {
 		location := t.TempDir()
 		d, err := objects.OpenDir(location, objects.DirOptions{})
 		must(t, err)
-		copyOf(t, w.store, d)
+		copyOf(t, w.Archive, d)
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), childStore+"="+location, fmt.Sprint(childAt, "=", n, " ", int(how), " ", w.now.UnixNano()))
 		err = c.Run()
@@ -178,7 +179,7 @@ func TestBeside(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 60)
 	w.days(3)
-	timeline := w.m.Stats().Head.Timeline
+	timeline := w.M.Stats().Head.Timeline
 	policy := retain.Policy{Last: 2}
 	stop, failed := make(chan struct{}), make(chan error, 9)
 	var all sync.WaitGroup
@@ -213,9 +214,9 @@ func TestBeside(t *testing.T) {
 		}
 		return soon(ctx, d)
 	}}
-	work("archive", func() error { return shipTo(w.dir, w.m, w.begun, w.store, w.seal, w.ids) })
+	work("archive", func() error { return w.ShipFrom(0) })
 	work("pack", func() error {
-		_, err := ship.Pack(ctx, w.store, timeline, ship.PackOptions{MaxBytes: 20_000, MinAppends: 3, MinPacks: 3, Retry: impatient, Pin: pin})
+		_, err := ship.Pack(ctx, w.Archive, timeline, ship.PackOptions{MaxBytes: 20_000, MinAppends: 3, MinPacks: 3, Retry: impatient, Pin: pin})
 		return err
 	})
 	work("snapshot", func() error {
@@ -228,7 +229,7 @@ func TestBeside(t *testing.T) {
 	work("restore", func() error {
 		dir, err := os.MkdirTemp(t.TempDir(), "")
 		if err == nil {
-			_, err = txn.Restore(ctx, w.store, dir, restore.Target{}, restore.Options{DryRun: true, Retry: impatient}, txn.Options{})
+			_, err = txn.Restore(ctx, w.Archive, dir, restore.Target{}, restore.Options{DryRun: true, Retry: impatient}, txn.Options{})
 		}
 		return err
 	})
@@ -237,7 +238,7 @@ func TestBeside(t *testing.T) {
 		work("prune", func() error {
 			o := w.options()
 			o.Now, o.Pin = time.Now, pin
-			p, err := retain.Run(ctx, w.store, policy, o)
+			p, err := retain.Run(ctx, w.Archive, policy, o)
 			if errors.Is(err, pins.ErrPinned) {
 				return soon(ctx, time.Second)
 			}
@@ -261,6 +262,6 @@ func TestBeside(t *testing.T) {
 	for err := range failed {
 		t.Error(err)
 	}
-	w.ship()
+	w.Ship()
 	w.keeps(w.prune(policy), ship.Unmarked, ship.Leftover)
 }

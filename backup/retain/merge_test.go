@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"filippo.io/age"
-
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
@@ -38,7 +36,7 @@ func TestMergedPrune(t *testing.T) {
 	w.days(7)
 	policy := retain.Policy{Last: 2}
 	plain := memory(t)
-	copyOf(t, w.store, plain)
+	copyOf(t, w.Archive, plain)
 	without, err := retain.Run(ctx, plain, policy, w.options())
 	must(t, err)
 	if !slices.Contains(reasons(without), retain.ReasonBase) {
@@ -70,9 +68,7 @@ func TestMergedPrune(t *testing.T) {
 func TestMergeNeedsKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 71)
-	id, err := age.GenerateX25519Identity()
-	must(t, err)
-	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.encrypt()
 	w.days(5)
 	o := w.options()
 	o.Merge = scratch()
@@ -87,7 +83,7 @@ func TestMergeNeedsKeys(t *testing.T) {
 	w.keeps(p)
 	for _, key := range w.keys() {
 		if k, _ := archive.ParseKey(key); k.Kind == archive.KindManifest || k.Kind == archive.KindPart {
-			if h, err := archive.ReadHeader(ctx, w.store, k); err != nil || h.Encryption != archive.EncryptionAge {
+			if h, err := archive.ReadHeader(ctx, w.Archive, k); err != nil || h.Encryption != archive.EncryptionAge {
 				t.Errorf("%s is not encrypted: %v", key, err)
 			}
 		}
@@ -104,10 +100,10 @@ func TestMergedPruneCutOff(t *testing.T) {
 	run := func(w *world) (*retain.Planned, error) {
 		o := w.options()
 		o.Merge = scratch()
-		return retain.Run(ctx, w.store, policy, o)
+		return retain.Run(ctx, w.Archive, policy, o)
 	}
 	counted := objectstest.Count(memory(t))
-	copyOf(t, w.store, counted.Store)
+	copyOf(t, w.Archive, counted.Store)
 	promised, err := run(w.at(counted))
 	must(t, err)
 	if len(promised.Merged) != 1 {
@@ -115,7 +111,7 @@ func TestMergedPruneCutOff(t *testing.T) {
 	}
 	for n := 0; n < len(counted.Log())-1; n += 3 {
 		cut := objectstest.Count(memory(t))
-		copyOf(t, w.store, cut.Store)
+		copyOf(t, w.Archive, cut.Store)
 		cut.At(n, objectstest.Stop)
 		if _, err := run(w.at(cut)); err == nil {
 			t.Fatalf("call %d (%s) was cut off", n, counted.Log()[n])
@@ -128,7 +124,7 @@ func TestMergedPruneCutOff(t *testing.T) {
 		_, err := run(now)
 		must(t, err)
 		now.whole()
-		if left := len(keysOf(t, now.store)); left != len(keysOf(t, counted.Store)) {
+		if left := len(keysOf(t, now.Archive)); left != len(keysOf(t, counted.Store)) {
 			t.Errorf("behind call %d (%s) %d objects are left", n, counted.Log()[n], left)
 		}
 	}
@@ -142,12 +138,12 @@ func TestMergedTwice(t *testing.T) {
 	w.days(3)
 	planned := w.prune(retain.Policy{Last: 10})
 	at := planned.Snapshots[len(planned.Snapshots)-1].Position
-	m, err := snapshot.Merge(ctx, w.store, at, wal.Position{}, snapshot.MergeOptions{Dir: "/merged", Disk: crashfs.New(), Retry: impatient})
+	m, err := snapshot.Merge(ctx, w.Archive, at, wal.Position{}, snapshot.MergeOptions{Dir: "/merged", Disk: crashfs.New(), Retry: impatient})
 	must(t, err)
 	if m.Merged != 1 {
 		t.Fatalf("%+v", m)
 	}
-	rep, err := ship.Verify(ctx, w.store, ship.ReadOptions{Retry: impatient})
+	rep, err := ship.Verify(ctx, w.Archive, ship.ReadOptions{Retry: impatient})
 	must(t, err)
 	if len(rep.Problems) > 0 {
 		t.Errorf("%v", rep.Problems)
@@ -160,10 +156,10 @@ func TestManifestsThatShareParts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 36)
 	w.days(2)
-	list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+	list, err := snapshot.List(ctx, w.Archive, w.M.Stats().Head.Timeline)
 	must(t, err)
 	key := archive.Key{Kind: archive.KindManifest, Log: list[0].Log, First: list[0].First}
-	r, size, err := w.store.Get(ctx, key.String(), 0, -1)
+	r, size, err := w.Archive.Get(ctx, key.String(), 0, -1)
 	must(t, err)
 	o, err := archive.Open(key, r, size, nil)
 	must(t, err)
@@ -175,7 +171,7 @@ func TestManifestsThatShareParts(t *testing.T) {
 	h.Number, key.Number = 1, 1
 	sealed, _, err := archive.Seal(h, nil, plain, archive.SealOptions{})
 	must(t, err)
-	must(t, w.store.Put(ctx, key.String(), objects.Bytes(sealed)))
+	must(t, w.Archive.Put(ctx, key.String(), objects.Bytes(sealed)))
 	w.keeps(w.prune(retain.Policy{Last: 2}))
 }
 
@@ -184,23 +180,21 @@ func TestManifestsThatShareParts(t *testing.T) {
 func TestMergedWithoutTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 37)
-	id, err := age.GenerateX25519Identity()
-	must(t, err)
-	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.encrypt()
 	w.days(3)
-	list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+	list, err := snapshot.List(ctx, w.Archive, w.M.Stats().Head.Timeline)
 	must(t, err)
 	with := w.options()
 	at := list[0].Position()
-	m, err := snapshot.Merge(ctx, w.store, at, wal.Position{}, snapshot.MergeOptions{Dir: "/scratch", Disk: crashfs.New(), Identities: w.ids, Seal: w.seal, Pin: with.Pin})
+	m, err := snapshot.Merge(ctx, w.Archive, at, wal.Position{}, snapshot.MergeOptions{Dir: "/scratch", Disk: crashfs.New(), Identities: w.ids, Seal: w.seal, Pin: with.Pin})
 	must(t, err)
 	if m.Merged == 0 {
 		t.Fatal("the newest is a whole one")
 	}
-	must(t, w.store.Delete(ctx, m.PartKey(0).String()))
+	must(t, w.Archive.Delete(ctx, m.PartKey(0).String()))
 	o := with
 	o.Identities = nil
-	_, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, o)
+	_, err = retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, o)
 	must(t, err)
 	w.point(at.Timeline, at.LSN)
 	p := w.prune(retain.Policy{Last: 1}) // with the key it is known which of them is whole

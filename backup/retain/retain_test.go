@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
-
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
@@ -31,7 +29,7 @@ func TestWithin(t *testing.T) {
 	w := newWorld(t, 1)
 	w.days(12)
 	w.live(2, time.Hour)
-	w.ship()
+	w.Ship()
 	p := w.prune(retain.Policy{Within: 5 * day})
 	if p.Gone.Objects == 0 || p.Blobs.Objects == 0 {
 		t.Fatalf("nothing is gone: %+v", p)
@@ -83,22 +81,22 @@ func TestRandomHistories(t *testing.T) {
 	for seed := range uint64(2) {
 		w := newWorld(t, 100+seed)
 		for range 3 {
-			w.days(2 + w.r.IntN(4))
-			w.live(w.r.IntN(3), time.Hour)
-			w.ship()
-			if head := w.m.Stats().Head; w.r.IntN(2) == 0 {
-				w.move(head.LSN - wal.LSN(w.r.IntN(3)))
+			w.days(2 + w.R.IntN(4))
+			w.live(w.R.IntN(3), time.Hour)
+			w.Ship()
+			if head := w.M.Stats().Head; w.R.IntN(2) == 0 {
+				w.move(head.LSN - wal.LSN(w.R.IntN(3)))
 				w.live(2, time.Hour)
-				w.ship()
+				w.Ship()
 			}
 			policy := retain.Policy{
-				Last: w.r.IntN(3), Daily: w.r.IntN(4), Weekly: w.r.IntN(2), Within: time.Duration(w.r.IntN(6)) * day, Left: time.Duration(1+w.r.IntN(8)) * day,
+				Last: w.R.IntN(3), Daily: w.R.IntN(4), Weekly: w.R.IntN(2), Within: time.Duration(w.R.IntN(6)) * day, Left: time.Duration(1+w.R.IntN(8)) * day,
 			}
 			if policy.Check() != nil {
 				policy.Last = 1
 			}
 			o := w.options()
-			if w.r.IntN(2) == 0 {
+			if w.R.IntN(2) == 0 {
 				o.Merge = scratch()
 			}
 			w.keeps(w.pruneWith(policy, o), ship.Unmarked)
@@ -113,11 +111,11 @@ func TestParentsStay(t *testing.T) {
 	w := newWorld(t, 4)
 	w.days(6)
 	w.live(4, time.Hour)
-	w.ship()
-	old := w.m.Stats().Head
+	w.Ship()
+	old := w.M.Stats().Head
 	w.move(old.LSN - 2)
 	w.live(2, time.Hour)
-	w.ship()
+	w.Ship()
 	policy := retain.Policy{Last: 2, Left: 10 * day}
 	p := w.prune(policy)
 	w.keeps(p, ship.Unmarked)
@@ -141,7 +139,7 @@ func TestLogAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 5)
 	w.live(9, day)
-	w.ship()
+	w.Ship()
 	p := w.prune(retain.Policy{Last: 1, Within: time.Hour})
 	if p.Gone.Objects != 0 {
 		t.Errorf("%+v", p)
@@ -156,10 +154,10 @@ func TestPinned(t *testing.T) {
 	w := newWorld(t, 6)
 	w.days(5)
 	before := w.keys()
-	pin, err := pins.Hold(ctx, w.store, pins.Options{Holder: "test", Now: func() time.Time { return w.now }, Sleep: objectstest.NoRenewal})
+	pin, err := pins.Hold(ctx, w.Archive, pins.Options{Holder: "test", Now: func() time.Time { return w.now }, Sleep: objectstest.NoRenewal})
 	must(t, err)
 	defer pin.Release(ctx)
-	_, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+	_, err = retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, w.options())
 	var pinned *pins.PinnedError
 	if !errors.As(err, &pinned) || len(pinned.By) != 1 || !strings.Contains(err.Error(), "test on ") || !strings.Contains(err.Error(), "nothing was deleted") {
 		t.Errorf("beside a reader: %v", err)
@@ -167,13 +165,13 @@ func TestPinned(t *testing.T) {
 	if now := w.keys(); fmt.Sprint(now) != fmt.Sprint(before) {
 		t.Errorf("it has %v, not %v", now, before)
 	}
-	plan, err := retain.Plan(ctx, w.store, retain.Policy{Last: 1}, w.options())
+	plan, err := retain.Plan(ctx, w.Archive, retain.Policy{Last: 1}, w.options())
 	if err != nil || len(plan.Pinned) != 1 {
 		t.Errorf("%+v, %v", plan, err)
 	}
 	w.set(w.now.Add(time.Hour))
 	w.keeps(w.prune(retain.Policy{Last: 1}))
-	for item, err := range w.store.List(ctx, archive.PinPrefix) {
+	for item, err := range w.Archive.List(ctx, archive.PinPrefix) {
 		must(t, err)
 		t.Errorf("%s is left", item.Key)
 	}
@@ -186,7 +184,7 @@ func (w *world) leaveParts(at wal.Position) (keys []string) {
 		b, _, err := archive.Seal(archive.Header{
 			Kind: k.Kind, Log: k.Log, Epoch: 1, First: k.First, Last: k.First, Hash: at.Hash, FirstTime: 1, LastTime: 1, ID: k.ID, Number: k.Number, Items: 1,
 		}, nil, []byte("part"), archive.SealOptions{})
-		must(w.t, errors.Join(err, w.store.Put(ctx, k.String(), objects.Bytes(b))))
+		must(w.T, errors.Join(err, w.Archive.Put(ctx, k.String(), objects.Bytes(b))))
 		keys = append(keys, k.String())
 	}
 	return keys
@@ -198,7 +196,7 @@ func TestLeftovers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 7)
 	w.days(2)
-	at := w.m.Stats().Head
+	at := w.M.Stats().Head
 	w.leaveParts(at)
 	at.LSN += 5 // no manifest is there
 	w.leaveParts(at)
@@ -208,13 +206,13 @@ func TestLeftovers(t *testing.T) {
 	w.sound()
 
 	w.leaveParts(at)
-	late := &lateParts{Store: w.store, w: w, at: at}
+	late := &lateParts{Store: w.Archive, w: w, at: at}
 	late.at.LSN++
 	if p, err := retain.Run(ctx, late, retain.Policy{Within: 99 * day}, w.options()); err != nil || p.Leftover.Objects != 3 {
 		t.Errorf("%+v, %v", p, err)
 	}
 	for _, key := range late.put {
-		r, _, err := w.store.Get(ctx, key, 0, -1)
+		r, _, err := w.Archive.Get(ctx, key, 0, -1)
 		must(t, err)
 		must(t, r.Close())
 	}
@@ -245,17 +243,17 @@ func TestDamaged(t *testing.T) {
 	for _, kind := range []archive.Kind{archive.KindPart, archive.KindManifest} {
 		w := newWorld(t, 8)
 		w.days(6)
-		list, err := snapshot.List(ctx, w.store, w.m.Stats().Head.Timeline)
+		list, err := snapshot.List(ctx, w.Archive, w.M.Stats().Head.Timeline)
 		must(t, err)
 		for _, key := range w.keys() { // the newest
 			if k, _ := archive.ParseKey(key); k.Kind == kind && k.First == list[0].Last {
-				must(t, w.store.Delete(ctx, key))
+				must(t, w.Archive.Delete(ctx, key))
 				if kind == archive.KindManifest {
-					must(t, w.store.Put(ctx, key, objects.Bytes([]byte("damage"))))
+					must(t, w.Archive.Put(ctx, key, objects.Bytes([]byte("damage"))))
 				}
 			}
 		}
-		p, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+		p, err := retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, w.options())
 		must(t, err)
 		if len(p.Problems) != 1 || !errors.Is(p.Problems[0], wal.ErrCorrupt) {
 			t.Errorf("%v", p.Problems)
@@ -267,10 +265,10 @@ func TestDamaged(t *testing.T) {
 			}
 		}
 		w.point(p.Logs[0].Timeline, list[1].Last)
-		w.point(p.Logs[0].Timeline, w.m.Stats().Head.LSN)
+		w.point(p.Logs[0].Timeline, w.M.Stats().Head.LSN)
 		// When it is older than all that stays, it goes, too.
 		w.days(2)
-		p, err = retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options())
+		p, err = retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, w.options())
 		must(t, err)
 		w.keeps(p)
 	}
@@ -281,13 +279,11 @@ func TestDamaged(t *testing.T) {
 func TestEncrypted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 9)
-	id, err := age.GenerateX25519Identity()
-	must(t, err)
-	w.seal.Recipients, w.ids = []age.Recipient{id.Recipient()}, []age.Identity{id}
+	w.encrypt()
 	w.days(6)
 	o := w.options()
 	o.Identities = nil
-	p, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, o)
+	p, err := retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, o)
 	must(t, err)
 	if len(p.Problems) != 6 || !errors.Is(p.Problems[0], archive.ErrLocked) || p.Logs[0].Gone.Objects == 0 {
 		t.Errorf("%+v", p)
@@ -310,15 +306,15 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 10)
 	w.days(2)
-	if _, err := retain.Run(ctx, w.store, retain.Policy{}, w.options()); !errors.Is(err, retain.ErrPolicy) {
+	if _, err := retain.Run(ctx, w.Archive, retain.Policy{}, w.options()); !errors.Is(err, retain.ErrPolicy) {
 		t.Errorf("%v", err)
 	}
 	if _, err := retain.Plan(ctx, memory(t), retain.Policy{Last: 1}, w.options()); !errors.Is(err, objects.ErrNotFound) {
 		t.Errorf("%v", err)
 	}
-	start := archive.Key{Kind: archive.KindStart, Log: w.m.Stats().Head.Timeline}
-	must(t, w.store.Delete(ctx, start.String()))
-	if _, err := retain.Run(ctx, w.store, retain.Policy{Last: 1}, w.options()); !errors.Is(err, wal.ErrCorrupt) {
+	start := archive.Key{Kind: archive.KindStart, Log: w.M.Stats().Head.Timeline}
+	must(t, w.Archive.Delete(ctx, start.String()))
+	if _, err := retain.Run(ctx, w.Archive, retain.Policy{Last: 1}, w.options()); !errors.Is(err, wal.ErrCorrupt) {
 		t.Errorf("%v", err)
 	}
 }
@@ -329,7 +325,7 @@ func TestNotesThatLie(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 11)
 	w.days(4)
-	head := w.m.Stats().Head
+	head := w.M.Stats().Head
 	for _, kind := range []archive.Kind{archive.KindTrim, archive.KindFloor, archive.KindMark} {
 		at := archive.Key{Kind: kind, Log: head.Timeline, First: head.LSN}
 		above, below := at, at
@@ -340,7 +336,7 @@ func TestNotesThatLie(t *testing.T) {
 		}
 		for key, b := range lies {
 			s := memory(t)
-			copyOf(t, w.store, s)
+			copyOf(t, w.Archive, s)
 			must(t, s.Delete(ctx, key.String()))
 			must(t, s.Put(ctx, key.String(), objects.Bytes(b)))
 			before := keysOf(t, s)

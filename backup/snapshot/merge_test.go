@@ -32,10 +32,10 @@ func merge(t testing.TB, store objects.Store, at, base wal.Position, o snapshot.
 // chained is a world with a chain of four, none of them chosen.
 func chained(t testing.TB, seed uint64, n int, seal archive.SealOptions) *world {
 	w := newWorld(t, seed)
-	w.live(3 * n)
+	w.Live(3 * n)
 	base := w.take(wal.Position{}, seal)
 	for range 3 {
-		w.live(n)
+		w.Live(n)
 		base = w.take(base.Position, seal)
 	}
 	return w
@@ -43,10 +43,10 @@ func chained(t testing.TB, seed uint64, n int, seal archive.SealOptions) *world 
 
 // delete deletes a snapshot: its manifest first.
 func (w *world) delete(m *snapshot.Manifest) {
-	w.t.Helper()
-	must(w.t, w.store.Delete(ctx, m.Key().String()))
+	w.T.Helper()
+	must(w.T, w.Archive.Delete(ctx, m.Key().String()))
 	for i := range m.Parts {
-		must(w.t, w.store.Delete(ctx, m.PartKey(i).String()))
+		must(w.T, w.Archive.Delete(ctx, m.PartKey(i).String()))
 	}
 }
 
@@ -60,25 +60,25 @@ func TestMerge(t *testing.T) {
 		w := chained(t, 20+uint64(seed), 20, seal)
 		last := w.taken[3]
 		o := snapshot.MergeOptions{Seal: seal, Identities: []age.Identity{id}}
-		w.live(5)
+		w.Live(5)
 		next := w.take(last.Position, seal)
 
-		m, err := merge(t, w.store, last.Position, w.taken[1].Position, o)
+		m, err := merge(t, w.Archive, last.Position, w.taken[1].Position, o)
 		must(t, err)
 		if m.Digest != last.Digest || m.Base != w.taken[1].Position || m.Stored() > last.Stored()+w.taken[2].Stored() {
 			t.Errorf("%+v is no merged %+v", m, last)
 		}
-		if again, err := merge(t, w.store, last.Position, last.Base, o); err != nil || again.Merged != 0 {
+		if again, err := merge(t, w.Archive, last.Position, last.Base, o); err != nil || again.Merged != 0 {
 			t.Errorf("on the base that it has: %+v, %v", again, err)
 		}
 		w.delete(last)
 		w.delete(w.taken[2])
 		for _, of := range []*snapshot.Manifest{last, next} {
-			dir, err := load(t, w.store, of.Position, id)
+			dir, err := load(t, w.Archive, of.Position, id)
 			must(t, err)
 			w.same(dir, of)
 		}
-		whole, err := merge(t, w.store, last.Position, wal.Position{}, o)
+		whole, err := merge(t, w.Archive, last.Position, wal.Position{}, o)
 		must(t, err)
 		if !whole.Whole() || whole.Merged != 2 {
 			t.Errorf("%+v", whole)
@@ -86,10 +86,10 @@ func TestMerge(t *testing.T) {
 		w.delete(m)
 		w.delete(w.taken[1])
 		w.delete(w.taken[0])
-		dir, err := load(t, w.store, next.Position, id)
+		dir, err := load(t, w.Archive, next.Position, id)
 		must(t, err)
 		w.same(dir, next)
-		list, err := snapshot.List(ctx, w.store, last.Position.Timeline)
+		list, err := snapshot.List(ctx, w.Archive, last.Position.Timeline)
 		must(t, err)
 		if len(list) != 2 || list[1].Position() != last.Position || list[1].Number != 2 {
 			t.Errorf("%+v", list)
@@ -98,7 +98,7 @@ func TestMerge(t *testing.T) {
 			continue
 		}
 		o.Identities = nil
-		if _, err := merge(t, w.store, next.Position, wal.Position{}, o); !errors.Is(err, archive.ErrLocked) {
+		if _, err := merge(t, w.Archive, next.Position, wal.Position{}, o); !errors.Is(err, archive.ErrLocked) {
 			t.Errorf("without the key: %v", err)
 		}
 	}
@@ -109,12 +109,12 @@ func TestMergeRefuses(t *testing.T) {
 	t.Parallel()
 	w := chained(t, 25, 10, archive.SealOptions{})
 	for _, base := range []wal.Position{w.taken[2].Position, w.taken[1].Position, {LSN: 1, Timeline: w.taken[0].Position.Timeline, Hash: wal.Hash{1}}} {
-		if _, err := merge(t, w.store, w.taken[1].Position, base, snapshot.MergeOptions{}); !errors.Is(err, snapshot.ErrBase) {
+		if _, err := merge(t, w.Archive, w.taken[1].Position, base, snapshot.MergeOptions{}); !errors.Is(err, snapshot.ErrBase) {
 			t.Errorf("on %v: %v", base, err)
 		}
 	}
 	o := snapshot.MergeOptions{Dir: t.TempDir()}
-	if _, err := snapshot.Merge(ctx, w.store, w.taken[3].Position, wal.Position{}, o); !errors.Is(err, fs.ErrExist) {
+	if _, err := snapshot.Merge(ctx, w.Archive, w.taken[3].Position, wal.Position{}, o); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("into a directory that is there: %v", err)
 	}
 }
@@ -124,7 +124,7 @@ func TestMergeCutOff(t *testing.T) {
 	t.Parallel()
 	w := chained(t, 26, 3, archive.SealOptions{})
 	last := w.taken[3]
-	counted := objectstest.Count(w.store)
+	counted := objectstest.Count(w.Archive)
 	m, err := merge(t, counted, last.Position, wal.Position{}, snapshot.MergeOptions{})
 	must(t, err)
 	w.delete(m)
@@ -134,15 +134,15 @@ func TestMergeCutOff(t *testing.T) {
 	}
 	for n := range calls {
 		how := []objectstest.How{objectstest.Stop, objectstest.LoseAnswer, objectstest.Fail, objectstest.LoseCall}[n%4]
-		cut := objectstest.Count(w.store)
+		cut := objectstest.Count(w.Archive)
 		cut.At(n, how)
 		_, failed := merge(t, cut, last.Position, wal.Position{}, snapshot.MergeOptions{Retry: impatient})
-		m, err := merge(t, w.store, last.Position, wal.Position{}, snapshot.MergeOptions{})
+		m, err := merge(t, w.Archive, last.Position, wal.Position{}, snapshot.MergeOptions{})
 		if err != nil && !errors.Is(err, snapshot.ErrTaken) {
 			t.Fatalf("behind call %d (%s), %d: %v, and then %v", n, calls[n], how, failed, err)
 		}
 		if n%10 == 0 {
-			dir, err := load(t, w.store, last.Position)
+			dir, err := load(t, w.Archive, last.Position)
 			must(t, err)
 			w.same(dir, last)
 		}
@@ -159,11 +159,11 @@ func TestMergedAmongDamage(t *testing.T) {
 	t.Parallel()
 	w := chained(t, 27, 3, archive.SealOptions{})
 	last := w.taken[3]
-	m, err := merge(t, w.store, last.Position, wal.Position{}, snapshot.MergeOptions{})
+	m, err := merge(t, w.Archive, last.Position, wal.Position{}, snapshot.MergeOptions{})
 	must(t, err)
 	taken, merged, again := last.Key().String(), m.Key().String(), m.Key()
 	again.Number++
-	sound := map[string][]byte{taken: w.bytes(taken), merged: w.bytes(merged)}
+	sound := map[string][]byte{taken: objectstest.Bytes(t, w.Archive, taken), merged: objectstest.Bytes(t, w.Archive, merged)}
 	for what, there := range map[string]map[string][]byte{
 		"copied":                   {taken: nil, again.String(): sound[merged]},
 		"damaged as it was taken":  {taken: flipped(sound[taken], 100)},
@@ -172,12 +172,12 @@ func TestMergedAmongDamage(t *testing.T) {
 		"none":                     {taken: nil, merged: flipped(sound[merged], 100)},
 	} {
 		for key, b := range there {
-			must(t, w.store.Delete(ctx, key))
+			must(t, w.Archive.Delete(ctx, key))
 			if b != nil {
-				must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+				must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
 			}
 		}
-		dir, err := load(t, w.store, last.Position)
+		dir, err := load(t, w.Archive, last.Position)
 		switch {
 		case what == "none" && !errors.Is(err, wal.ErrCorrupt):
 			t.Errorf("%s: %v", what, err)
@@ -187,9 +187,9 @@ func TestMergedAmongDamage(t *testing.T) {
 			w.same(dir, last)
 		}
 		for key := range there {
-			must(t, w.store.Delete(ctx, key))
+			must(t, w.Archive.Delete(ctx, key))
 			if b := sound[key]; b != nil {
-				must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+				must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
 			}
 		}
 	}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,98 +19,57 @@ import (
 	"github.com/quire-db/quire/apply/pagestore"
 	"github.com/quire-db/quire/apply/pagestore/manifest"
 	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/backuptest"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/pins"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/internal/vfs"
 	"github.com/quire-db/quire/recovery"
+	"github.com/quire-db/quire/tests/verifytest"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
 var ctx = context.Background()
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = backuptest.Must
 
 // world is a store that lives, and an archive of it.
 type world struct {
-	t     testing.TB
-	dir   string
-	m     *txn.Manager
-	store *objects.Dir
-	r     *rand.Rand
+	*backuptest.Store
 	taken []*snapshot.Manifest
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "store"), r: rand.New(rand.NewPCG(seed, 5))}
-	var err error
-	w.m, _, err = txn.Open(w.dir, txn.Options{Create: true})
+	place, err := objects.OpenDir(t.TempDir(), objects.DirOptions{})
 	must(t, err)
-	t.Cleanup(func() { must(t, w.m.Close()) })
-	w.store, err = objects.OpenDir(t.TempDir(), objects.DirOptions{})
-	must(t, err)
-	must(t, w.store.Put(ctx, archive.FormatKey, objects.Bytes(archive.EncodeFormat(archive.Format{Archive: uuid.New(), Made: 1}))))
-	return w
+	must(t, place.Put(ctx, archive.FormatKey, objects.Bytes(archive.EncodeFormat(archive.Format{Archive: uuid.New(), Made: 1}))))
+	changes := backuptest.Changes{PageSizes: []uint32{512, 4096, 16384}, Most: 20, Pages: 3000}
+	return &world{Store: backuptest.New(t, seed, place, changes, txn.Options{})}
 }
 
-// live changes volumes, tags and forks at random.
-func (w *world) live(n int) {
-	w.t.Helper()
-	for range n {
-		_, err := w.m.Update(ctx, w.change)
-		if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrNoVolume) && !errors.Is(err, txn.ErrPageSize) && !errors.Is(err, txn.ErrStaged) {
-			must(w.t, err)
-		}
-	}
+// checkpoint is what one has just made durable.
+func (w *world) checkpoint() *pagestore.Snapshot {
+	w.T.Helper()
+	must(w.T, w.M.Checkpoint(ctx))
+	return w.view()
 }
 
-func (w *world) change(tx *txn.Tx) error {
-	name := fmt.Sprint("v", w.r.IntN(5))
-	v, err := tx.Volume(name)
-	if errors.Is(err, txn.ErrNoVolume) {
-		v, err = tx.CreateVolume(name, txn.VolumeOptions{PageSize: []uint32{512, 4096, 16384}[w.r.IntN(3)]})
-	}
-	if err != nil {
-		return err
-	}
-	switch w.r.IntN(12) {
-	case 0:
-		return tx.DeleteVolume(name)
-	case 1:
-		return v.Truncate(w.r.Uint64N(3000))
-	case 2, 3:
-		return tx.SetTag(v, fmt.Sprint("t", w.r.IntN(3)), v)
-	case 4:
-		_, err := tx.Fork(fmt.Sprint("v", w.r.IntN(5)), v)
-		return err
-	}
-	page := make([]byte, v.PageSize())
-	for range 1 + w.r.IntN(20) {
-		for i := range page {
-			page[i] = byte(w.r.Uint32() >> 28) // compresses
-		}
-		if err := v.WritePage(w.r.Uint64N(3000), page); err != nil {
-			return err
-		}
-	}
-	return nil
+// view is what the store holds on its disk; it ends with the test.
+func (w *world) view() *pagestore.Snapshot {
+	w.T.Helper()
+	v, err := recovery.View(vfs.OS(), w.Dir, 0)
+	must(w.T, err)
+	w.T.Cleanup(func() { must(w.T, v.Close()) })
+	return v.Snapshot()
 }
 
 // take takes a snapshot of what a checkpoint has just made durable.
 func (w *world) take(base wal.Position, seal archive.SealOptions) *snapshot.Manifest {
-	w.t.Helper()
-	must(w.t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(w.t, err)
-	m, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{Base: base, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10, Seal: seal})
-	must(w.t, errors.Join(err, v.Close()))
+	w.T.Helper()
+	m, err := snapshot.Take(ctx, w.Archive, w.checkpoint(), snapshot.Options{Base: base, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10, Seal: seal})
+	must(w.T, err)
 	w.taken = append(w.taken, m)
 	return m
 }
@@ -147,20 +104,12 @@ func load(t testing.TB, store objects.Store, at wal.Position, ids ...age.Identit
 // same compares a loaded store with what a manifest says, page by page with the
 // store that it was taken from.
 func (w *world) same(dir string, m *snapshot.Manifest) {
-	w.t.Helper()
-	v, err := recovery.View(vfs.OS(), dir, 0)
-	must(w.t, err)
-	defer v.Close()
-	volumes, digest, err := v.Snapshot().Digest()
-	must(w.t, err)
-	if volumes != m.Volumes || digest != m.Digest || v.Snapshot().Head != m.Head() {
-		w.t.Fatalf("%d volumes with digest %v at %v, want %d with %v at %v", volumes, digest, v.Snapshot().Head, m.Volumes, m.Digest, m.Position)
+	w.T.Helper()
+	want := backuptest.State{Head: m.Head(), Digest: m.Digest, Volumes: m.Volumes}
+	if got := backuptest.Held(w.T, vfs.OS(), dir); got != want {
+		w.T.Fatalf("%+v, want %+v", got, want)
 	}
-	findings, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
-	must(w.t, err)
-	if len(findings.Problems) > 0 {
-		w.t.Fatalf("verify: %v", findings.Problems)
-	}
+	verifytest.Clean(w.T, dir)
 }
 
 func TestTakeAndLoad(t *testing.T) {
@@ -169,25 +118,25 @@ func TestTakeAndLoad(t *testing.T) {
 	must(t, err)
 	for seed, seal := range []archive.SealOptions{{}, {Uncompressed: true}, {Recipients: []age.Recipient{id.Recipient()}}} {
 		w := newWorld(t, uint64(seed))
-		w.live(100)
+		w.Live(100)
 		base := w.take(wal.Position{}, seal)
 		for range 3 {
-			w.live(30)
+			w.Live(30)
 			base = w.take(base.Position, seal)
 		}
-		w.live(20)
+		w.Live(20)
 		w.take(wal.Position{}, seal)
 		for _, m := range w.taken {
-			dir, err := load(t, w.store, m.Position, id)
+			dir, err := load(t, w.Archive, m.Position, id)
 			must(t, err)
 			w.same(dir, m)
 		}
-		list, err := snapshot.List(ctx, w.store, base.Position.Timeline)
+		list, err := snapshot.List(ctx, w.Archive, base.Position.Timeline)
 		must(t, err)
 		if len(list) != 5 || list[0].Last != w.taken[4].Position.LSN || list[4].Last != w.taken[0].Position.LSN {
 			t.Errorf("%d snapshots are listed", len(list))
 		}
-		if _, err := load(t, w.store, base.Position); len(seal.Recipients) > 0 && !errors.Is(err, archive.ErrLocked) {
+		if _, err := load(t, w.Archive, base.Position); len(seal.Recipients) > 0 && !errors.Is(err, archive.ErrLocked) {
 			t.Errorf("without the key: %v", err)
 		}
 	}
@@ -197,43 +146,38 @@ func TestTakeAndLoad(t *testing.T) {
 func TestTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 9)
-	w.live(20)
+	w.Live(20)
 	m := w.take(wal.Position{}, archive.SealOptions{})
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
+	held := w.view()
 	count := len(w.objects())
-	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096})
+	_, err := snapshot.Take(ctx, w.Archive, held, snapshot.Options{PageSize: 4096})
 	if !errors.Is(err, snapshot.ErrTaken) || len(w.objects()) != count {
 		t.Errorf("%v; %d objects, there were %d", err, len(w.objects()), count)
 	}
-	other := *v.Snapshot()
+	other := *held
 	other.Head.Hash[0] ^= 1
-	if _, err = snapshot.Take(ctx, w.store, &other, snapshot.Options{PageSize: 4096}); !errors.Is(err, snapshot.ErrDiverged) {
+	if _, err := snapshot.Take(ctx, w.Archive, &other, snapshot.Options{PageSize: 4096}); !errors.Is(err, snapshot.ErrDiverged) {
 		t.Errorf("another history: %v", err)
 	}
-	if _, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096, Base: m.Position}); !errors.Is(err, snapshot.ErrBase) {
+	if _, err := snapshot.Take(ctx, w.Archive, held, snapshot.Options{PageSize: 4096, Base: m.Position}); !errors.Is(err, snapshot.ErrBase) {
 		t.Errorf("its own base: %v", err)
 	}
 	for what, base := range map[string]wal.Position{
 		"that the archive has not got":               {Timeline: m.Position.Timeline, LSN: m.Position.LSN - 1, Hash: m.Position.Hash},
 		"of which the archive has another history's": {Timeline: m.Position.Timeline, LSN: m.Position.LSN, Hash: wal.Hash{1}},
 	} {
-		w.live(5)
-		v, err := recovery.View(vfs.OS(), w.dir, 0)
-		must(t, err)
-		if _, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: 4096, Base: base}); !errors.Is(err, snapshot.ErrBase) {
+		w.Live(5)
+		if _, err := snapshot.Take(ctx, w.Archive, w.view(), snapshot.Options{PageSize: 4096, Base: base}); !errors.Is(err, snapshot.ErrBase) {
 			t.Errorf("a base %s: %v", what, err)
 		}
-		must(t, v.Close())
 	}
 }
 
 // objects are those of the archive, but for FORMAT.
 func (w *world) objects() map[string]int64 {
 	all := map[string]int64{}
-	for item, err := range w.store.List(ctx, "") {
-		must(w.t, err)
+	for item, err := range w.Archive.List(ctx, "") {
+		must(w.T, err)
 		all[item.Key] = item.Size
 	}
 	delete(all, archive.FormatKey)
@@ -244,31 +188,31 @@ func (w *world) objects() map[string]int64 {
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3)
-	w.live(60)
-	w.live(20)
+	w.Live(60)
+	w.Live(20)
 	base := w.take(wal.Position{}, archive.SealOptions{})
-	w.live(20)
+	w.Live(20)
 	last := w.take(base.Position, archive.SealOptions{})
 	keys := slices.Sorted(maps.Keys(w.objects()))
 	if len(keys) < 5 {
 		t.Fatalf("only %d objects", len(keys))
 	}
 	for _, key := range keys {
-		b := w.bytes(key)
+		b := objectstest.Bytes(t, w.Archive, key)
 		for what, damaged := range map[string][]byte{
-			"gone": nil, "flipped": flipped(b, w.r.IntN(len(b))), "cut": b[:w.r.IntN(len(b))], "longer": append(bytes.Clone(b), 0), "another's": w.bytes(keys[(slices.Index(keys, key)+1)%len(keys)]),
+			"gone": nil, "flipped": flipped(b, w.R.IntN(len(b))), "cut": b[:w.R.IntN(len(b))], "longer": append(bytes.Clone(b), 0), "another's": objectstest.Bytes(t, w.Archive, keys[(slices.Index(keys, key)+1)%len(keys)]),
 		} {
-			must(t, w.store.Delete(ctx, key))
+			must(t, w.Archive.Delete(ctx, key))
 			if damaged != nil {
-				must(t, w.store.Put(ctx, key, objects.Bytes(damaged)))
+				must(t, w.Archive.Put(ctx, key, objects.Bytes(damaged)))
 			}
-			if _, err := load(t, w.store, last.Position); !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrVersion) && !errors.Is(err, objects.ErrNotFound) {
+			if _, err := load(t, w.Archive, last.Position); !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrVersion) && !errors.Is(err, objects.ErrNotFound) {
 				t.Errorf("%s %s: %v", key, what, err)
 			}
-			must(t, errors.Join(w.store.Delete(ctx, key), w.store.Put(ctx, key, objects.Bytes(b))))
+			must(t, errors.Join(w.Archive.Delete(ctx, key), w.Archive.Put(ctx, key, objects.Bytes(b))))
 		}
 	}
-	_, err := load(t, w.store, last.Position)
+	_, err := load(t, w.Archive, last.Position)
 	must(t, err)
 }
 
@@ -278,33 +222,24 @@ func flipped(b []byte, at int) []byte {
 	return c
 }
 
-func (w *world) bytes(key string) []byte {
-	r, _, err := w.store.Get(ctx, key, 0, -1)
-	must(w.t, err)
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	must(w.t, err)
-	return b
-}
-
 // A store that was loaded follows the one that it was taken from, entry by entry,
 // to the same states; and is a writer when it is promoted.
 func TestFollowFromSnapshot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 4)
-	w.live(80)
+	w.Live(80)
 	base := w.take(wal.Position{}, archive.SealOptions{})
-	w.live(10)
+	w.Live(10)
 	second := w.take(base.Position, archive.SealOptions{})
-	_, err := w.m.Consumer(ctx, "copy")
+	_, err := w.M.Consumer(ctx, "copy")
 	must(t, err)
-	w.live(60)
-	dir, err := load(t, w.store, second.Position)
+	w.Live(60)
+	dir, err := load(t, w.Archive, second.Position)
 	must(t, err)
 	f, _, err := txn.Open(dir, txn.Options{Follower: true})
 	must(t, err)
-	head := w.m.Stats().Head
-	for e, err := range w.m.Watch(ctx, txn.WatchOptions{After: second.Position}) {
+	head := w.M.Stats().Head
+	for e, err := range w.M.Watch(ctx, txn.WatchOptions{After: second.Position}) {
 		must(t, err)
 		images, err := e.Images()
 		must(t, err)
@@ -316,36 +251,24 @@ func TestFollowFromSnapshot(t *testing.T) {
 	}
 	_, err = f.Wait(ctx, head, txn.Ack{Applied: true})
 	must(t, err)
-	sameContent(t, f, w.m, dir, w.dir)
+	sameContent(t, f, w.M, dir, w.Dir)
 	_, err = f.Promote(ctx)
 	must(t, err)
-	_, err = f.Update(ctx, w.change)
+	_, err = f.Update(ctx, w.Change)
 	if !errors.Is(err, txn.ErrVolumeExists) && !errors.Is(err, txn.ErrStaged) {
 		must(t, err)
 	}
 	must(t, errors.Join(f.Checkpoint(ctx), f.Close()))
-	rep, err := recovery.Verify(ctx, vfs.OS(), dir, recovery.VerifyOptions{})
-	must(t, err)
-	if !rep.Clean {
-		t.Error(rep.Problems)
-	}
+	verifytest.Clean(t, dir)
 }
 
 // sameContent compares what two stores hold.
 func sameContent(t *testing.T, a, b *txn.Manager, dirA, dirB string) {
 	t.Helper()
 	must(t, errors.Join(a.Checkpoint(ctx), b.Checkpoint(ctx)))
-	digest := func(dir string) (uint64, wal.PageHash) {
-		v, err := recovery.View(vfs.OS(), dir, 0)
-		must(t, err)
-		n, d, err := v.Snapshot().Digest()
-		must(t, errors.Join(err, v.Close()))
-		return n, d
-	}
-	n, x := digest(dirA)
-	m, y := digest(dirB)
-	if n == 0 || n != m || x != y {
-		t.Errorf("%d volumes with digest %v, and %d with %v", n, x, m, y)
+	x, y := backuptest.Held(t, vfs.OS(), dirA), backuptest.Held(t, vfs.OS(), dirB)
+	if x.Volumes == 0 || x.Volumes != y.Volumes || x.Digest != y.Digest {
+		t.Errorf("%+v, and %+v", x, y)
 	}
 }
 
@@ -356,15 +279,12 @@ var impatient = objectstest.Impatient(2)
 func TestTakeCutOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 6)
-	w.live(60)
-	must(t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
+	w.Live(60)
+	held := w.checkpoint()
 	take := func(s objects.Store) (*snapshot.Manifest, error) {
-		return snapshot.Take(ctx, s, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient, Pin: pins.Options{Sleep: objectstest.NoRenewal}})
+		return snapshot.Take(ctx, s, held, snapshot.Options{PageSize: wal.DefaultPageSize, PartBytes: 256 << 10, Retry: impatient, Pin: pins.Options{Sleep: objectstest.NoRenewal}})
 	}
-	counted := objectstest.Count(w.store)
+	counted := objectstest.Count(w.Archive)
 	whole, err := take(counted)
 	must(t, err)
 	calls := len(counted.Log())
@@ -378,25 +298,25 @@ func TestTakeCutOff(t *testing.T) {
 				continue
 			}
 			for key := range w.objects() {
-				must(t, w.store.Delete(ctx, key))
+				must(t, w.Archive.Delete(ctx, key))
 			}
-			counted := objectstest.Count(w.store)
+			counted := objectstest.Count(w.Archive)
 			counted.At(n, how)
 			m, err := take(counted)
-			there, errRead := snapshot.Read(ctx, w.store, position, nil)
+			there, errRead := snapshot.Read(ctx, w.Archive, position, nil)
 			switch {
 			case err == nil && errRead == nil && there.Attempt == m.Attempt:
 			case err != nil && errors.Is(errRead, objects.ErrNotFound):
-				_, err = take(w.store)
+				_, err = take(w.Archive)
 				must(t, err)
 			default:
 				t.Fatalf("call %d, %d: %v, and then %v", n, how, err, errRead)
 			}
-			if _, err := take(w.store); !errors.Is(err, snapshot.ErrTaken) {
+			if _, err := take(w.Archive); !errors.Is(err, snapshot.ErrTaken) {
 				t.Fatalf("call %d, %d: again: %v", n, how, err)
 			}
 			if n%3 == 0 {
-				dir, err := load(t, w.store, position)
+				dir, err := load(t, w.Archive, position)
 				must(t, err)
 				w.same(dir, whole)
 			}
@@ -425,23 +345,20 @@ func (a *answers) Put(ctx context.Context, key string, body objects.Body) error 
 func TestTakeWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 12)
-	w.live(30)
-	must(t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
+	w.Live(30)
+	held := w.checkpoint()
 	for _, then := range []error{errors.New("no credentials"), context.Canceled} {
 		for key := range w.objects() {
-			must(t, w.store.Delete(ctx, key))
+			must(t, w.Archive.Delete(ctx, key))
 		}
-		_, err = snapshot.Take(ctx, &answers{Store: w.store, then: then}, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize, Retry: impatient})
+		_, err := snapshot.Take(ctx, &answers{Store: w.Archive, then: then}, held, snapshot.Options{PageSize: wal.DefaultPageSize, Retry: impatient})
 		if !errors.Is(err, objects.ErrUnknown) || !errors.Is(err, then) {
 			t.Errorf("without an answer: %v", err)
 		}
-		if _, err := snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize}); !errors.Is(err, snapshot.ErrTaken) {
+		if _, err := snapshot.Take(ctx, w.Archive, held, snapshot.Options{PageSize: wal.DefaultPageSize}); !errors.Is(err, snapshot.ErrTaken) {
 			t.Errorf("again: %v", err)
 		}
-		_, err = load(t, w.store, v.Snapshot().Head.Position)
+		_, err = load(t, w.Archive, held.Head.Position)
 		must(t, err)
 	}
 }
@@ -451,31 +368,28 @@ func TestTakeWithoutAnAnswer(t *testing.T) {
 func TestTakePins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 15)
-	w.live(10)
-	must(t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
-	prune, err := pins.Hold(ctx, w.store, pins.Options{Kind: pins.Prune})
+	w.Live(10)
+	held := w.checkpoint()
+	prune, err := pins.Hold(ctx, w.Archive, pins.Options{Kind: pins.Prune})
 	must(t, err)
 	ended, cancel := context.WithCancel(ctx)
 	o := snapshot.Options{PageSize: wal.DefaultPageSize, Pin: pins.Options{
 		Sleep: func(ctx context.Context, _ time.Duration) error { cancel(); <-ctx.Done(); return ctx.Err() },
 	}}
-	if _, err := snapshot.Take(ended, w.store, v.Snapshot(), o); !errors.Is(err, context.Canceled) {
+	if _, err := snapshot.Take(ended, w.Archive, held, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("beside a prune: %v", err)
 	}
 	must(t, prune.Release(ctx))
 	now := time.Now()
 	o.Pin.Now = func() time.Time { now = now.Add(10 * time.Minute); return now }
-	if _, err := snapshot.Take(ctx, w.store, v.Snapshot(), o); !errors.Is(err, pins.ErrLapsed) {
+	if _, err := snapshot.Take(ctx, w.Archive, held, o); !errors.Is(err, pins.ErrLapsed) {
 		t.Errorf("with a pin that lapsed: %v", err)
 	}
 	if n := len(w.objects()); n != 0 {
 		t.Errorf("%d objects are left", n)
 	}
 	o.Pin = pins.Options{}
-	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), o)
+	_, err = snapshot.Take(ctx, w.Archive, held, o)
 	must(t, err)
 }
 
@@ -484,7 +398,7 @@ func TestTakePins(t *testing.T) {
 func TestTakeOfADamagedPage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 13)
-	_, err := w.m.Update(ctx, func(tx *txn.Tx) error {
+	_, err := w.M.Update(ctx, func(tx *txn.Tx) error {
 		v, err := tx.CreateVolume("v", txn.VolumeOptions{})
 		for no := uint64(0); no < 100 && err == nil; no++ {
 			err = v.WritePage(no, []byte(fmt.Sprintf("page-%04d-%s", no, strings.Repeat("x", wal.DefaultPageSize-10))))
@@ -492,8 +406,8 @@ func TestTakeOfADamagedPage(t *testing.T) {
 		return err
 	})
 	must(t, err)
-	must(t, w.m.Checkpoint(ctx))
-	files, err := filepath.Glob(filepath.Join(w.dir, "heap", "*"))
+	must(t, w.M.Checkpoint(ctx))
+	files, err := filepath.Glob(filepath.Join(w.Dir, "heap", "*"))
 	must(t, err)
 	found := 0
 	for _, name := range files {
@@ -508,10 +422,7 @@ func TestTakeOfADamagedPage(t *testing.T) {
 	if found != 1 {
 		t.Fatalf("page 37 is in %d files", found)
 	}
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
-	_, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{PageSize: wal.DefaultPageSize})
+	_, err = snapshot.Take(ctx, w.Archive, w.view(), snapshot.Options{PageSize: wal.DefaultPageSize})
 	if !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), "page 37") {
 		t.Errorf("take: %v", err)
 	}
@@ -524,22 +435,19 @@ func TestTakeOfADamagedPage(t *testing.T) {
 func TestTakeWithoutAnArchive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 23)
-	w.live(3)
-	must(t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(t, err)
-	defer v.Close()
+	w.Live(3)
+	held := w.checkpoint()
 	empty, err := objects.OpenDir(t.TempDir(), objects.DirOptions{})
 	must(t, err)
 	o := snapshot.Options{PageSize: wal.DefaultPageSize}
-	if _, err := snapshot.Take(ctx, empty, v.Snapshot(), o); !errors.Is(err, snapshot.ErrNoArchive) {
+	if _, err := snapshot.Take(ctx, empty, held, o); !errors.Is(err, snapshot.ErrNoArchive) {
 		t.Errorf("without a FORMAT: %v", err)
 	}
 	for item, err := range empty.List(ctx, "") {
 		t.Errorf("%s was put: %v", item.Key, err)
 	}
 	must(t, empty.Put(ctx, archive.FormatKey, objects.Bytes([]byte("of something else"))))
-	if _, err := snapshot.Take(ctx, empty, v.Snapshot(), o); !errors.Is(err, wal.ErrCorrupt) {
+	if _, err := snapshot.Take(ctx, empty, held, o); !errors.Is(err, wal.ErrCorrupt) {
 		t.Errorf("with a damaged FORMAT: %v", err)
 	}
 }

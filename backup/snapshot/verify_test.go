@@ -9,6 +9,7 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/ship"
 	"github.com/quire-db/quire/wal"
 )
@@ -18,7 +19,7 @@ import (
 func TestVerifyWithoutTheKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 11)
-	w.live(40)
+	w.Live(40)
 	id, err := age.GenerateX25519Identity()
 	must(t, err)
 	m := w.take(wal.Position{}, archive.SealOptions{Recipients: []age.Recipient{id.Recipient()}})
@@ -27,7 +28,7 @@ func TestVerifyWithoutTheKey(t *testing.T) {
 	}
 	check := func(kind ship.ProblemKind, want ...string) {
 		t.Helper()
-		r, err := ship.Verify(ctx, w.store, ship.ReadOptions{})
+		r, err := ship.Verify(ctx, w.Archive, ship.ReadOptions{})
 		must(t, err)
 		var got []string
 		for _, p := range r.Problems {
@@ -46,11 +47,11 @@ func TestVerifyWithoutTheKey(t *testing.T) {
 	for i := range m.Parts {
 		key := m.PartKey(i).String()
 		parts = append(parts, key)
-		b := w.bytes(key)
-		must(t, w.store.Delete(ctx, key))
+		b := objectstest.Bytes(t, w.Archive, key)
+		must(t, w.Archive.Delete(ctx, key))
 		check(ship.Missing, key)
-		must(t, w.store.Put(ctx, key, objects.Bytes(b)))
+		must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
 	}
-	must(t, w.store.Delete(ctx, m.Key().String()))
+	must(t, w.Archive.Delete(ctx, m.Key().String()))
 	check(ship.Leftover, parts...)
 }

@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/quire-db/quire/backup/archive"
+	"github.com/quire-db/quire/backup/backuptest"
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/restore"
@@ -30,12 +31,7 @@ import (
 
 var ctx = context.Background()
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = backuptest.Must
 
 // scratch is a directory in memory, where there is enough.
 func scratch(t testing.TB) string {
