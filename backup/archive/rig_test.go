@@ -135,30 +135,7 @@ func entriesOf(t testing.TB, key archive.Key, object []byte, blobs map[uuid.UUID
 		if n == len(made) || item.Position() != made[n].Position() {
 			t.Fatalf("entry %d is %v, and no error", n, item.Position())
 		}
-		same(t, item, made[n])
-	}
-}
-
-// same compares entry and images, byte for byte.
-func same(t testing.TB, item *archive.Item, m archivetest.Made) {
-	t.Helper()
-	got, err := wal.AppendEntry(nil, item.Entry)
-	ok(t, err)
-	want, err := wal.AppendEntry(nil, m.Entry)
-	ok(t, err)
-	if !bytes.Equal(got, want) {
-		t.Fatalf("entry %d has other bytes", m.Entry.First)
-	}
-	for i := range m.Entry.Sections {
-		for row, err := range m.Entry.Sections[i].EachRow(m.Images()) {
-			ok(t, err)
-			page := make([]byte, row.Locator.Length())
-			_, err := item.Images.ReadAt(page, int64(row.Locator.Offset()))
-			ok(t, err)
-			if !bytes.Equal(page, m.Body[row.Locator.Offset():][:len(page)]) {
-				t.Fatalf("entry %d has another image of page %d", m.Entry.First, row.Page)
-			}
-		}
+		made[n].Compare(t, item.Entry, item.Images)
 	}
 }
 

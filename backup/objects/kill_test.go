@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 
 	"github.com/quire-db/quire/backup/objects/objectstest"
@@ -58,8 +57,7 @@ func TestKilled(t *testing.T) {
 			child := exec.Command(os.Args[0])
 			child.Env = append(os.Environ(), killedIn+"="+dir, fmt.Sprint(killedAt, "=", n, " ", int(how)))
 			err := child.Run()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			if !objectstest.Killed(err) {
 				t.Fatalf("call %d: the process ended by %v", n, err)
 			}
 			if has := contents(t, must(t)(openDir(dir))); fmt.Sprint(has) != fmt.Sprint(want) {

@@ -17,10 +17,7 @@ import (
 // the repaired one.
 func TestRepairDiskGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 14)
-	w.live(5)
-	w.Ship()
-	w.Snapshot(true)
+	w := backedUp(t, 14, 5)
 	w.live(2)
 	must(t, w.M.Close())
 	damaged := func() string {

@@ -17,10 +17,7 @@ import (
 // gapped is a store whose archive ends at LSN shipped, and whose log begins far behind
 // that: no log leads from one to the other.
 func gapped(t *testing.T, seed uint64) (w *world, shipped wal.LSN) {
-	w = newWorld(t, seed)
-	w.live(14)
-	w.Ship()
-	w.Snapshot(true)
+	w = backedUp(t, seed, 14)
 	shipped = w.last()
 	w.live(10)
 	must(t, w.M.Checkpoint(ctx))
@@ -123,8 +120,7 @@ func TestRepairOfHistoryOnly(t *testing.T) {
 	w.live(2)
 	must(t, w.M.Close())
 	dir := w.copy()
-	file, rec := lastRecord(t, dir, at)
-	damage(t, file, func(b []byte) []byte { b[rec.Offset+40] ^= 1; return b })
+	flipRecord(t, dir, at)
 	loss, err := recovery.Assess(ctx, disk, dir, recovery.VerifyOptions{})
 	must(t, err)
 	if loss.Extent() != recovery.LostHistory {

@@ -109,16 +109,15 @@ func TestRepairEveryDamage(t *testing.T) {
 	}
 }
 
-// end is where the last record of the log begins.
-func lastRecord(t testing.TB, dir string, lsn wal.LSN) (file string, rec *wal.Record) {
+// flipRecord flips a bit of an entry in the log.
+func flipRecord(t testing.TB, dir string, lsn wal.LSN) {
 	t.Helper()
 	found, err := recovery.Examine(disk, dir)
 	must(t, err)
-	for r, err := range wal.Records(disk, filepath.Join(dir, "wal"), found.Facts.Generations, lsn, lsn) {
+	for rec, err := range wal.Records(disk, filepath.Join(dir, "wal"), found.Facts.Generations, lsn, lsn) {
 		must(t, err)
-		rec = r
+		damage(t, filepath.Join(dir, "wal", rec.Gen.Path()), func(b []byte) []byte { b[rec.Offset+40] ^= 1; return b })
 	}
-	return filepath.Join(dir, "wal", rec.Gen.Path()), rec
 }
 
 // The archive stops before the store did: what is behind comes from the store's own log, and
@@ -144,8 +143,7 @@ func TestRepairWhatTheArchiveLacks(t *testing.T) {
 
 	for _, at := range []wal.LSN{shipped + 1, last - 3, last} {
 		dir := w.copy()
-		file, rec := lastRecord(t, dir, at)
-		damage(t, file, func(b []byte) []byte { b[rec.Offset+40] ^= 1; return b })
+		flipRecord(t, dir, at)
 		was := fingerprint(t, dir)
 		var lost *repair.LossError
 		if _, err := w.repair(dir, repair.Options{}); !errors.As(err, &lost) {
@@ -175,18 +173,14 @@ func TestRepairWhatTheArchiveLacks(t *testing.T) {
 // take turns.
 func TestRepairTakesTurns(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 3)
-	w.live(4)
-	w.Ship()
-	w.Snapshot(true)
+	w := backedUp(t, 3, 4)
 	w.live(10)
 	w.Ship()
 	shipped := w.last()
 	w.live(5)
 	must(t, w.M.Close())
 	dir := w.copy()
-	file, rec := lastRecord(t, dir, shipped-2)
-	damage(t, file, func(b []byte) []byte { b[rec.Offset+40] ^= 1; return b })
+	flipRecord(t, dir, shipped-2)
 	got, err := w.repair(dir, repair.Options{})
 	must(t, err)
 	if got.Position.LSN != w.last() || got.Own != uint64(w.last()-shipped) || got.Began.LSN != 0 {
@@ -214,10 +208,7 @@ func TestRepairTakesTurns(t *testing.T) {
 // it left the one before, and its own goes on from there.
 func TestRepairBehindItsOwnTimeline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 7)
-	w.live(6)
-	w.Ship()
-	w.Snapshot(true)
+	w := backedUp(t, 7, 6)
 	w.live(4)
 	w.Ship()
 	to := w.last() - 1
@@ -262,12 +253,7 @@ func TestRepairDryRun(t *testing.T) {
 
 func TestRepairRefuses(t *testing.T) {
 	t.Parallel()
-	w, other := newWorld(t, 5), newWorld(t, 6)
-	for _, x := range []*world{w, other} {
-		x.live(6)
-		x.Ship()
-		x.Snapshot(true)
-	}
+	w, other := backedUp(t, 5, 6), backedUp(t, 6, 6)
 	dir := w.copy()
 	unlock, err := disk.Lock(filepath.Join(dir, recovery.LockName), "me")
 	must(t, err)

@@ -43,10 +43,7 @@ func (u unreadable) ReadAt(p []byte, off int64) (int, error) {
 // The device cannot read a part of the heap, or of the log, or nothing of one of them.
 func TestRepairUnreadableSectors(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 32)
-	w.live(6)
-	w.Ship()
-	w.Snapshot(true)
+	w := backedUp(t, 32, 6)
 	must(t, w.M.Checkpoint(ctx))
 	w.live(4)
 	w.Ship()
@@ -74,10 +71,7 @@ func TestRepairUnreadableSectors(t *testing.T) {
 // had come.
 func TestRepairStrangeFiles(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 31)
-	w.live(6)
-	w.Ship()
-	w.Snapshot(true)
+	w := backedUp(t, 31, 6)
 	must(t, w.M.Checkpoint(ctx))
 	must(t, w.M.Close())
 	older, err := os.ReadFile(filepath.Join(w.Dir, "MANIFEST"))

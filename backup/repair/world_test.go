@@ -62,6 +62,15 @@ func newWorld(t testing.TB, seed uint64) *world {
 	return w
 }
 
+// backedUp is a world with so many commits and a snapshot of them.
+func backedUp(t testing.TB, seed uint64, commits int) *world {
+	w := newWorld(t, seed)
+	w.live(commits)
+	w.Ship()
+	w.Snapshot(true)
+	return w
+}
+
 // inLog has what follows lie in the log, and nothing of it in the heap: the commits are
 // small, and so were the last that the archive has.
 func (w *world) inLog() {

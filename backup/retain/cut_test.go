@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -33,11 +32,16 @@ func TestMain(m *testing.M) {
 // cutPolicy is what the archive of cutWorld is pruned by: of everything something goes.
 var cutPolicy = retain.Policy{Last: 1, Within: 30 * time.Hour, Weekly: 2}
 
-func cutWorld(t *testing.T) *world {
-	w := newWorld(t, 50)
+// cutWorld is a world to be pruned, with what a run that is not cut off promises, the keys that
+// it leaves, and its calls.
+func cutWorld(t *testing.T) (w *world, promised *retain.Planned, left, calls []string) {
+	w = newWorld(t, 50)
 	w.days(6)
 	w.leaveParts(w.M.Stats().Head)
-	return w
+	counted := objectstest.Count(w.copy())
+	promised, err := retain.Run(ctx, counted, cutPolicy, w.options())
+	must(t, err)
+	return w, promised, keysOf(t, counted.Store), counted.Log()
 }
 
 // at is the world with another place for its archive.
@@ -60,21 +64,14 @@ func (w *world) in(s objects.Store) *world {
 // the next one ends where one that was not cut off does.
 func TestPruneCutOff(t *testing.T) {
 	t.Parallel()
-	w := cutWorld(t)
-	whole := memory(t)
-	copyOf(t, w.Archive, whole)
-	counted := objectstest.Count(whole)
-	promised, err := retain.Run(ctx, counted, cutPolicy, w.options())
-	must(t, err)
-	want, calls := keysOf(t, whole), counted.Log()
+	w, promised, want, calls := cutWorld(t)
 	if promised.Blobs.Objects == 0 || promised.Leftover.Objects == 0 || promised.Logs[0].Gone.Objects == 0 || len(calls) < 50 {
 		t.Fatalf("%d calls did %+v", len(calls), promised)
 	}
 	for n := range calls {
 		lost := []objectstest.How{objectstest.Fail, objectstest.LoseAnswer, objectstest.LoseCall}[n%3]
 		for _, how := range []objectstest.How{lost, objectstest.Stop} {
-			s := memory(t)
-			copyOf(t, w.Archive, s)
+			s := w.copy()
 			cut := objectstest.Count(s)
 			cut.At(n, how)
 			_, err := retain.Run(ctx, cut, cutPolicy, w.options())
@@ -133,15 +130,9 @@ func child() {
 // promised is there, nothing half-visible, and the next run finishes.
 func TestPruneKilled(t *testing.T) {
 	t.Parallel()
-	w := cutWorld(t)
-	whole := memory(t)
-	copyOf(t, w.Archive, whole)
-	counted := objectstest.Count(whole)
-	promised, err := retain.Run(ctx, counted, cutPolicy, w.options())
-	must(t, err)
-	want := keysOf(t, whole)
+	w, promised, want, calls := cutWorld(t)
 	kills := 0
-	for n := 0; n < len(counted.Log())-1; n += 3 + n%5 { // calls that are made at once come in any order
+	for n := 0; n < len(calls)-1; n += 3 + n%5 { // calls that are made at once come in any order
 		how := []objectstest.How{objectstest.KillBefore, objectstest.KillAfter}[n%2]
 		location := t.TempDir()
 		d, err := objects.OpenDir(location, objects.DirOptions{})
@@ -150,8 +141,7 @@ func TestPruneKilled(t *testing.T) {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), childStore+"="+location, fmt.Sprint(childAt, "=", n, " ", int(how), " ", w.now.UnixNano()))
 		err = c.Run()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		if !objectstest.Killed(err) {
 			t.Fatalf("call %d: the process ended by %v", n, err)
 		}
 		kills++

@@ -35,8 +35,7 @@ func TestMergedPrune(t *testing.T) {
 	w := newWorld(t, 70)
 	w.days(7)
 	policy := retain.Policy{Last: 2}
-	plain := memory(t)
-	copyOf(t, w.Archive, plain)
+	plain := w.copy()
 	without, err := retain.Run(ctx, plain, policy, w.options())
 	must(t, err)
 	if !slices.Contains(reasons(without), retain.ReasonBase) {
@@ -102,16 +101,14 @@ func TestMergedPruneCutOff(t *testing.T) {
 		o.Merge = scratch()
 		return retain.Run(ctx, w.Archive, policy, o)
 	}
-	counted := objectstest.Count(memory(t))
-	copyOf(t, w.Archive, counted.Store)
+	counted := objectstest.Count(w.copy())
 	promised, err := run(w.at(counted))
 	must(t, err)
 	if len(promised.Merged) != 1 {
 		t.Fatalf("%+v", promised)
 	}
 	for n := 0; n < len(counted.Log())-1; n += 3 {
-		cut := objectstest.Count(memory(t))
-		copyOf(t, w.Archive, cut.Store)
+		cut := objectstest.Count(w.copy())
 		cut.At(n, objectstest.Stop)
 		if _, err := run(w.at(cut)); err == nil {
 			t.Fatalf("call %d (%s) was cut off", n, counted.Log()[n])

@@ -335,10 +335,8 @@ func TestNotesThatLie(t *testing.T) {
 			lies[above] = archive.EncodeNote(above)
 		}
 		for key, b := range lies {
-			s := memory(t)
-			copyOf(t, w.Archive, s)
-			must(t, s.Delete(ctx, key.String()))
-			must(t, s.Put(ctx, key.String(), objects.Bytes(b)))
+			s := w.copy()
+			objectstest.Replace(t, s, key.String(), b)
 			before := keysOf(t, s)
 			if _, err := retain.Run(ctx, s, retain.Policy{Within: 1000 * time.Hour}, w.options()); !errors.Is(err, wal.ErrCorrupt) || !strings.Contains(err.Error(), key.String()) {
 				t.Errorf("%s: %v", key, err)

@@ -302,6 +302,14 @@ func copyOf(t testing.TB, from, to objects.Store) {
 	}
 }
 
+// copy is the archive in a place in memory.
+func (w *world) copy() objects.Store {
+	w.T.Helper()
+	s := memory(w.T)
+	copyOf(w.T, w.Archive, s)
+	return s
+}
+
 // memory is a place in memory.
 func memory(t testing.TB) objects.Store {
 	t.Helper()

@@ -2,14 +2,12 @@ package ship_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -152,8 +150,7 @@ func TestKilled(t *testing.T) {
 		for _, how := range []objectstest.How{objectstest.KillBefore, objectstest.KillAfter} {
 			location := t.TempDir()
 			err := command(location, n, how, small.MaxBytes, entries).Run()
-			var exit *exec.ExitError
-			if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			if !objectstest.Killed(err) {
 				t.Fatalf("call %d: the process ended by %v", n, err)
 			}
 			s := dir(t, location)

@@ -1,7 +1,6 @@
 package ship_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -132,33 +131,13 @@ func read(t testing.TB, s objects.Store, made []archivetest.Made, from, to wal.L
 		if err := item.Verify(); err != nil {
 			return n, err
 		}
-		same(t, item, made[at])
+		if item.Position() != made[at].Position() {
+			t.Fatalf("entry %d is %v, want %v", at, item.Position(), made[at].Position())
+		}
+		made[at].Compare(t, item.Entry, item.Images)
 		n++
 	}
 	return n, nil
-}
-
-// same compares an entry and its images, byte for byte.
-func same(t testing.TB, item *archive.Item, m archivetest.Made) {
-	t.Helper()
-	got, err := wal.AppendEntry(nil, item.Entry)
-	ok(t, err)
-	want, err := wal.AppendEntry(nil, m.Entry)
-	ok(t, err)
-	if !bytes.Equal(got, want) || item.Position() != m.Position() {
-		t.Fatalf("entry %d is %v, want %v", m.Entry.First, item.Position(), m.Position())
-	}
-	for i := range m.Entry.Sections {
-		for row, err := range m.Entry.Sections[i].EachRow(m.Images()) {
-			ok(t, err)
-			page := make([]byte, row.Locator.Length())
-			_, err := item.Images.ReadAt(page, int64(row.Locator.Offset()))
-			ok(t, err)
-			if !bytes.Equal(page, m.Body[row.Locator.Offset():][:len(page)]) {
-				t.Fatalf("entry %d has another image of page %d", m.Entry.First, row.Page)
-			}
-		}
-	}
 }
 
 // whole reads all, and verifies that nothing is wrong but what may be.
@@ -208,9 +187,5 @@ func keysOf(t testing.TB, s objects.Store, kinds ...archive.Kind) (keys []archiv
 
 func bytesOf(t testing.TB, s objects.Store, k archive.Key) []byte {
 	t.Helper()
-	r, _, err := s.Get(background, k.String(), 0, -1)
-	ok(t, err)
-	b, err := io.ReadAll(r)
-	ok(t, errors.Join(err, r.Close()))
-	return b
+	return objectstest.Bytes(t, s, k.String())
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"filippo.io/age"
@@ -204,8 +202,7 @@ func TestSkipCutOff(t *testing.T) {
 		location := t.TempDir()
 		gapped(t, dir(t, location), made)
 		err := commandFrom(location, n, objectstest.KillAfter, small.MaxBytes, entries, from).Run()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		if !objectstest.Killed(err) {
 			t.Fatalf("call %d: the process ended by %v", n, err)
 		}
 		shippedFrom(t, dir(t, location), made, from)

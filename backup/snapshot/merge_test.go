@@ -172,10 +172,7 @@ func TestMergedAmongDamage(t *testing.T) {
 		"none":                     {taken: nil, merged: flipped(sound[merged], 100)},
 	} {
 		for key, b := range there {
-			must(t, w.Archive.Delete(ctx, key))
-			if b != nil {
-				must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
-			}
+			objectstest.Replace(t, w.Archive, key, b)
 		}
 		dir, err := load(t, w.Archive, last.Position)
 		switch {
@@ -187,10 +184,7 @@ func TestMergedAmongDamage(t *testing.T) {
 			w.same(dir, last)
 		}
 		for key := range there {
-			must(t, w.Archive.Delete(ctx, key))
-			if b := sound[key]; b != nil {
-				must(t, w.Archive.Put(ctx, key, objects.Bytes(b)))
-			}
+			objectstest.Replace(t, w.Archive, key, sound[key])
 		}
 	}
 }

@@ -202,14 +202,11 @@ func TestDamage(t *testing.T) {
 		for what, damaged := range map[string][]byte{
 			"gone": nil, "flipped": flipped(b, w.R.IntN(len(b))), "cut": b[:w.R.IntN(len(b))], "longer": append(bytes.Clone(b), 0), "another's": objectstest.Bytes(t, w.Archive, keys[(slices.Index(keys, key)+1)%len(keys)]),
 		} {
-			must(t, w.Archive.Delete(ctx, key))
-			if damaged != nil {
-				must(t, w.Archive.Put(ctx, key, objects.Bytes(damaged)))
-			}
+			objectstest.Replace(t, w.Archive, key, damaged)
 			if _, err := load(t, w.Archive, last.Position); !errors.Is(err, wal.ErrCorrupt) && !errors.Is(err, wal.ErrVersion) && !errors.Is(err, objects.ErrNotFound) {
 				t.Errorf("%s %s: %v", key, what, err)
 			}
-			must(t, errors.Join(w.Archive.Delete(ctx, key), w.Archive.Put(ctx, key, objects.Bytes(b))))
+			objectstest.Replace(t, w.Archive, key, b)
 		}
 	}
 	_, err := load(t, w.Archive, last.Position)

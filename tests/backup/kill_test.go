@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -203,16 +202,6 @@ func (j job) process(t testing.TB) *exec.Cmd {
 	return c
 }
 
-// killed reports whether a process died by SIGKILL.
-func killed(err error) bool {
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		return false
-	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
-	return ok && status.Signal() == syscall.SIGKILL
-}
-
 // job of a command on the world's archive.
 func (w *world) job(command string) job {
 	j := job{Command: command, Archive: w.archive(), Store: w.home}
@@ -332,7 +321,7 @@ func (w *world) killedAt(t *testing.T, j job) error {
 	j, done := w.on(t, j, w.before(j.Command))
 	defer done()
 	last := w.shipped(j.Archive)
-	if err := j.process(t).Run(); !killed(err) {
+	if err := j.process(t).Run(); !objectstest.Killed(err) {
 		return fmt.Errorf("the process ended by %v", err)
 	}
 	if j.Command != "restore" {
@@ -497,7 +486,7 @@ func TestArchiversAtOnce(t *testing.T) {
 				if i == 2 {
 					j.At, j.How = 3+3*round, objectstest.KillAfter
 				}
-				if out, err := j.process(t).CombinedOutput(); err != nil && !(i == 2 && killed(err)) {
+				if out, err := j.process(t).CombinedOutput(); err != nil && !(i == 2 && objectstest.Killed(err)) {
 					t.Errorf("archiver %d: %v: %s", i, err, out)
 				}
 			})

@@ -4,8 +4,10 @@ package archivetest
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"testing"
 
 	"github.com/quire-db/quire/wal"
 )
@@ -23,6 +25,28 @@ func (m Made) Images() io.ReaderAt { return bytes.NewReader(m.Body) }
 // Position of the entry.
 func (m Made) Position() wal.Position {
 	return wal.Position{Timeline: m.Entry.Timeline, LSN: m.Entry.Last, Hash: m.Hash}
+}
+
+// Compare ends a test in which an entry or its images are other bytes than those made.
+func (m Made) Compare(t testing.TB, e *wal.Entry, images io.ReaderAt) {
+	t.Helper()
+	got, err := wal.AppendEntry(nil, e)
+	want, err2 := wal.AppendEntry(nil, m.Entry)
+	if err := errors.Join(err, err2); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("entry %d has other bytes: %v", m.Entry.First, err)
+	}
+	for i := range m.Entry.Sections {
+		for row, err := range m.Entry.Sections[i].EachRow(m.Images()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			page := make([]byte, row.Locator.Length())
+			_, err := images.ReadAt(page, int64(row.Locator.Offset()))
+			if err != nil || !bytes.Equal(page, m.Body[row.Locator.Offset():][:len(page)]) {
+				t.Fatalf("entry %d has another image of page %d: %v", m.Entry.First, row.Page, err)
+			}
+		}
+	}
 }
 
 // History is a writer's: entry after entry, all of one volume with pages of

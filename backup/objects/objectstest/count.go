@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"os/exec"
 	"sync"
 	"syscall"
 
@@ -29,6 +30,16 @@ const (
 	KillAfter                 // and behind it
 	Stop                      // it and all after it are not made and fail, as for one who is cut off the network
 )
+
+// Killed reports whether a process died by SIGKILL, from what it ended with.
+func Killed(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signal() == syscall.SIGKILL
+}
 
 // Counted is a store that counts its calls, from 0, and cuts one of them off.
 // A List counts when its iteration begins.

@@ -1,9 +1,7 @@
 package objectstest
 
 import (
-	"context"
 	"errors"
-	"io"
 	"slices"
 	"testing"
 
@@ -13,36 +11,31 @@ import (
 // Bytes is an object.
 func Bytes(t testing.TB, s objects.Store, key string) []byte {
 	t.Helper()
-	r, _, err := s.Get(context.Background(), key, 0, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return []byte(read(t, s, key))
 }
 
 // Keys are those with a prefix, in order.
 func Keys(t testing.TB, s objects.Store, prefix string) (keys []string) {
 	t.Helper()
-	for item, err := range s.List(context.Background(), prefix) {
+	for item, err := range s.List(background, prefix) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		keys = append(keys, item.Key)
 	}
 	slices.Sort(keys)
+	if n := len(keys); len(slices.Compact(slices.Clone(keys))) != n {
+		t.Fatalf("some key is listed twice: %v", keys)
+	}
 	return keys
 }
 
 // Replace puts an object in the place of another one, or of none; nil deletes it.
 func Replace(t testing.TB, s objects.Store, key string, b []byte) {
 	t.Helper()
-	err := s.Delete(context.Background(), key)
+	err := s.Delete(background, key)
 	if b != nil {
-		err = errors.Join(err, s.Put(context.Background(), key, objects.Bytes(b)))
+		err = errors.Join(err, s.Put(background, key, objects.Bytes(b)))
 	}
 	if err != nil {
 		t.Fatal(err)

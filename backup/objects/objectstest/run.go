@@ -67,7 +67,7 @@ func remove(t *testing.T, s objects.Store, key string) {
 }
 
 // read is what an object holds.
-func read(t *testing.T, s objects.Store, key string) string {
+func read(t testing.TB, s objects.Store, key string) string {
 	t.Helper()
 	text, size := readRange(t, s, key, 0, -1)
 	if size != int64(len(text)) {
@@ -76,7 +76,7 @@ func read(t *testing.T, s objects.Store, key string) string {
 	return text
 }
 
-func readRange(t *testing.T, s objects.Store, key string, off, n int64) (text string, size int64) {
+func readRange(t testing.TB, s objects.Store, key string, off, n int64) (text string, size int64) {
 	t.Helper()
 	r, size, err := s.Get(background, key, off, n)
 	if err != nil {
@@ -104,25 +104,9 @@ func absent(t *testing.T, s objects.Store, key string) {
 }
 
 // list is the sorted keys of a prefix; each must be listed once.
-func list(t *testing.T, s objects.Store, prefix string) []string {
-	t.Helper()
-	var keys []string
-	for item, err := range s.List(background, prefix) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, item.Key)
-	}
-	slices.Sort(keys)
-	if n := len(keys); len(slices.Compact(slices.Clone(keys))) != n {
-		t.Fatalf("some key is listed twice: %v", keys)
-	}
-	return keys
-}
-
 func listed(t *testing.T, s objects.Store, prefix string, want ...string) {
 	t.Helper()
-	if got := list(t, s, prefix); !slices.Equal(got, want) {
+	if got := Keys(t, s, prefix); !slices.Equal(got, want) {
 		t.Errorf("list of %q is %q, want %q", prefix, got, want)
 	}
 }
@@ -405,7 +389,7 @@ func longKeys(t *testing.T, s objects.Store) {
 		}
 		listed(t, s, key, key)
 	}
-	if got := list(t, s, ""); len(got) != len(keys) {
+	if got := Keys(t, s, ""); len(got) != len(keys) {
 		t.Errorf("%d of %d keys are listed", len(got), len(keys))
 	}
 }
@@ -474,13 +458,13 @@ func putsBesideLists(t *testing.T, s objects.Store) {
 			more = false
 		default:
 		}
-		for _, key := range list(t, s, "") {
+		for _, key := range Keys(t, s, "") {
 			if read(t, s, key) != text {
 				t.Fatalf("%s is not whole", key)
 			}
 		}
 	}
-	if n := len(list(t, s, "")); n != puts {
+	if n := len(Keys(t, s, "")); n != puts {
 		t.Errorf("%d of %d objects are there", n, puts)
 	}
 }
