@@ -134,12 +134,10 @@ func TestRepairWhatTheArchiveLacks(t *testing.T) {
 
 	dir := w.copy()
 	damage(t, filepath.Join(dir, "heap", "00000001"), damages["all zeros"])
-	got, err := w.repair(dir, repair.Options{})
-	must(t, err)
-	if got.Position.LSN != last || got.Own == 0 || got.Began.LSN != 0 {
+	got := w.repaired(dir)
+	if got.Own == 0 || got.Began.LSN != 0 {
 		t.Fatalf("%+v", got)
 	}
-	w.holds(dir, got)
 
 	for _, at := range []wal.LSN{shipped + 1, last - 3, last} {
 		dir := w.copy()
@@ -181,12 +179,10 @@ func TestRepairTakesTurns(t *testing.T) {
 	must(t, w.M.Close())
 	dir := w.copy()
 	flipRecord(t, dir, shipped-2)
-	got, err := w.repair(dir, repair.Options{})
-	must(t, err)
-	if got.Position.LSN != w.last() || got.Own != uint64(w.last()-shipped) || got.Began.LSN != 0 {
+	got := w.repaired(dir)
+	if got.Own != uint64(w.last()-shipped) || got.Began.LSN != 0 {
 		t.Fatalf("%+v", got)
 	}
-	w.holds(dir, got)
 	// And the other way round: the archive lost one that the store has.
 	dir = w.copy()
 	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600)) // whoever wrote that may have done more
@@ -196,12 +192,10 @@ func TestRepairTakesTurns(t *testing.T) {
 		t.Fatal(names)
 	}
 	must(t, os.Remove(names[len(names)-2]))
-	got, err = w.repair(dir, repair.Options{})
-	must(t, err)
-	if got.Position.LSN != w.last() || got.Own == 0 || len(got.Passed) == 0 {
+	got = w.repaired(dir)
+	if got.Own == 0 || len(got.Passed) == 0 {
 		t.Fatalf("%+v", got)
 	}
-	w.holds(dir, got)
 }
 
 // The store began a timeline which nothing of was shipped: the archive's log leads to where
@@ -223,12 +217,10 @@ func TestRepairBehindItsOwnTimeline(t *testing.T) {
 	must(t, w.M.Close())
 	dir := w.copy()
 	must(t, os.WriteFile(filepath.Join(dir, "notes"), nil, 0o600))
-	got, err := w.repair(dir, repair.Options{})
-	must(t, err)
-	if got.Position.LSN != w.last() || got.Began.LSN != 0 || got.Own == 0 || got.Checkpoint.LSN != 0 {
+	got := w.repaired(dir)
+	if got.Began.LSN != 0 || got.Own == 0 || got.Checkpoint.LSN != 0 {
 		t.Fatalf("%+v", got)
 	}
-	w.holds(dir, got)
 }
 
 func TestRepairDryRun(t *testing.T) {

@@ -143,6 +143,18 @@ func (w *world) repair(dir string, o repair.Options) (*repair.Repaired, error) {
 	return txn.Repair(ctx, w.Archive, dir, o, txn.Options{FS: disk})
 }
 
+// repaired repairs a store, which loses nothing.
+func (w *world) repaired(dir string) *repair.Repaired {
+	w.T.Helper()
+	got, err := w.repair(dir, repair.Options{})
+	must(w.T, err)
+	if got.Position.LSN != w.last() {
+		w.T.Fatalf("LSN %d was the last: %+v", w.last(), got)
+	}
+	w.holds(dir, got)
+	return got
+}
+
 // fingerprint is everything in a directory: names, kinds and bytes.
 func fingerprint(t testing.TB, dir string) string {
 	t.Helper()

@@ -160,29 +160,36 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// together archives entries by many at once, whose logs begin with different ones: each says
+// that all was shipped.
+func together(t *testing.T, s objects.Store, made []archivetest.Made, from func(i int) int) {
+	t.Helper()
+	var all sync.WaitGroup
+	errs := make(chan error, 6)
+	for i := range cap(errs) {
+		all.Go(func() {
+			o := small
+			o.MaxBytes = int64(1000 + 3000*i)
+			a, err := runFrom(background, s, made, from(i), o)
+			if err == nil && a.Status().Shipped != made[len(made)-1].Position() {
+				err = fmt.Errorf("shipped up to %v", a.Status().Shipped)
+			}
+			errs <- err
+		})
+	}
+	all.Wait()
+	for range cap(errs) {
+		ok(t, <-errs)
+	}
+}
+
 // TestArchiversAtOnce: whatever many archivers of one store do at once, the archive has
 // one history and each says that all was shipped.
 func TestArchiversAtOnce(t *testing.T) {
 	made := lived(12)
 	for range 5 {
 		s := memory(t)
-		var all sync.WaitGroup
-		errs := make(chan error, 6)
-		for i := range cap(errs) {
-			all.Go(func() {
-				o := small
-				o.MaxBytes = int64(1000 + 3000*i)
-				a, err := run(background, s, made, o)
-				if err == nil && a.Status().Shipped != made[len(made)-1].Position() {
-					err = fmt.Errorf("shipped up to %v", a.Status().Shipped)
-				}
-				errs <- err
-			})
-		}
-		all.Wait()
-		for range cap(errs) {
-			ok(t, <-errs)
-		}
+		together(t, s, made, func(int) int { return 0 })
 		whole(t, s, made, ship.Leftover)
 		checkNoFork(t, s)
 	}

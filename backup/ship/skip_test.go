@@ -3,10 +3,8 @@ package ship_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"filippo.io/age"
@@ -218,23 +216,7 @@ func TestSkipAtOnce(t *testing.T) {
 	for range 10 {
 		s := memory(t)
 		gapped(t, s, made)
-		var all sync.WaitGroup
-		errs := make(chan error, 6)
-		for i := range cap(errs) {
-			all.Go(func() {
-				o := small
-				o.MaxBytes = int64(1000 + 3000*i)
-				a, err := runFrom(background, s, made, i%3*2, o)
-				if err == nil && a.Status().Shipped != made[len(made)-1].Position() {
-					err = fmt.Errorf("shipped up to %v", a.Status().Shipped)
-				}
-				errs <- err
-			})
-		}
-		all.Wait()
-		for range cap(errs) {
-			ok(t, <-errs)
-		}
+		together(t, s, made, func(i int) int { return i % 3 * 2 })
 		checkNoFork(t, s)
 		r := verify(t, s)
 		if !r.Sound() {
