@@ -41,6 +41,15 @@ func (w *world) replicate(f *txn.Manager, from wal.LSN) {
 	must(w.T, err)
 }
 
+// snapshotOf takes a snapshot of another store of the history.
+func (w *world) snapshotOf(other *txn.Manager, whole bool) {
+	w.T.Helper()
+	own := w.M
+	defer func() { w.M = own }()
+	w.M = other
+	w.Snapshot(whole)
+}
+
 // update commits a transaction and remembers what the store holds then.
 func (w *world) update(f func(tx *txn.Tx) error) {
 	w.T.Helper()
@@ -76,10 +85,7 @@ func TestBaseWithoutTheTipThatIsTaggedAgain(t *testing.T) {
 	w.replicate(f, 0)
 	must(t, f.Checkpoint(ctx))
 	w.Ship()
-	dir := w.Dir
-	w.Dir = other
-	w.Snapshot(true)
-	w.Dir = dir
+	w.snapshotOf(f, true)
 	w.update(tag)
 	w.Ship()
 	w.Snapshot(false)
@@ -106,12 +112,11 @@ func TestBasesOfAnotherStore(t *testing.T) {
 			w.replicate(f, at)
 			at = w.M.Stats().Head.LSN
 			w.Ship()
-			dir := w.Dir
 			if i%2 == 1 {
-				w.Dir = other
+				w.snapshotOf(f, false)
+			} else {
+				w.Snapshot(i == 0)
 			}
-			w.Snapshot(i == 0)
-			w.Dir = dir
 			got := filepath.Join(t.TempDir(), fmt.Sprint("restored", i))
 			r, err := txn.Restore(ctx, w.Archive, got, restore.Target{LSN: at}, restore.Options{Follower: true}, txn.Options{})
 			if err != nil {
