@@ -114,7 +114,7 @@ type archived struct {
 func eager(p objects.Store) txn.ArchiveOptions {
 	return txn.ArchiveOptions{
 		Store: p, OpenTimeout: 20 * time.Second, CloseTimeout: 20 * time.Second, AckEvery: time.Millisecond,
-		Ship: ship.Options{Interval: time.Millisecond, MaxBytes: 30 << 10, InlineBytes: 10 << 10, MarkEvery: 2, Retry: ship.Retry{First: time.Millisecond, Most: 4 * time.Millisecond}},
+		Ship: ship.Options{Interval: time.Millisecond, MaxBytes: 30 << 10, InlineBytes: 10 << 10, MarkEvery: 2, Retry: objects.RetryOptions{First: time.Millisecond, Most: 4 * time.Millisecond}},
 	}
 }
 
@@ -668,6 +668,39 @@ func TestBackupIsEncrypted(t *testing.T) {
 		if _, err := snapshot.Read(ctx, p, made.Position, []age.Identity{c.opens}); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+// TestBackupIncrement: a service takes increments with the keys of its archive; without them,
+// too, on what headers say.
+func TestBackupIncrement(t *testing.T) {
+	t.Parallel()
+	ctx, p := context.Background(), newPlace(t, crashfs.New())
+	own, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := unopened(t, p)
+	s.opts.Archive.Ship.Seal.Recipients = []age.Recipient{own.Recipient()}
+	for _, ids := range [][]age.Identity{{own}, nil} {
+		s.opts.Archive.Ship.Identities = ids
+		s.open()
+		s.write(8)
+		s.await()
+		whole, err := s.Backup(ctx, p, snapshot.Options{})
+		if err != nil || !whole.Whole() {
+			t.Fatal(whole, err)
+		}
+		s.write(1)
+		s.await()
+		next, err := s.Backup(ctx, p, snapshot.Options{Increment: true})
+		if err != nil || next.Whole() {
+			t.Fatal(next, err)
+		}
+		if _, err := snapshot.Chain(ctx, p, next.Position, []age.Identity{own}); err != nil {
+			t.Error(err)
+		}
+		s.close()
 	}
 }
 

@@ -64,7 +64,7 @@ func (m *Manager) Backup(ctx context.Context, place objects.Store, o snapshot.Op
 // belongs refuses an archive of another history: a snapshot in it would be a log without a
 // start, which no restore from it can get past. A timeline that is still to be archived is known by
 // those before it.
-func (m *Manager) belongs(ctx context.Context, place objects.Store, timeline wal.TimelineID, retry ship.Retry) error {
+func (m *Manager) belongs(ctx context.Context, place objects.Store, timeline wal.TimelineID, retry objects.RetryOptions) error {
 	if st := m.archiveStats(); errors.Is(st.Err, ship.ErrDiverged) && st.URL == place.String() {
 		return st.Err
 	}
@@ -88,7 +88,7 @@ func (m *Manager) belongs(ctx context.Context, place objects.Store, timeline wal
 }
 
 // noStranger compares this store with an archive that has no log of its timeline.
-func (m *Manager) noStranger(ctx context.Context, place objects.Store, retry ship.Retry) error {
+func (m *Manager) noStranger(ctx context.Context, place objects.Store, retry objects.RetryOptions) error {
 	past := &archiver{m: m}
 	h, err := past.history(ctx)
 	if err != nil {

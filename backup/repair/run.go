@@ -32,9 +32,9 @@ type Options struct {
 	// makes an empty one.
 	Open       func(dir string, make bool) (Replica, error)
 	Identities []age.Identity
-	Retry      ship.Retry // of what is read of the archive; Tries are 5 when zero
-	AcceptLoss bool       // go on without what cannot be had, on a new timeline
-	DryRun     bool       // read and verify all that is needed, and make nothing
+	Retry      objects.RetryOptions // of what is read of the archive; Tries are 5 when zero
+	AcceptLoss bool                 // go on without what cannot be had, on a new timeline
+	DryRun     bool                 // read and verify all that is needed, and make nothing
 	Now        func() time.Time
 	// Progress, when there is one, hears of what was done.
 	Progress func(Progress)

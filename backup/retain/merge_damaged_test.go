@@ -5,8 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/quire-db/quire/backup/archive"
-	"github.com/quire-db/quire/backup/objects"
+	"github.com/quire-db/quire/backup/objects/objectstest"
 	"github.com/quire-db/quire/backup/retain"
 	"github.com/quire-db/quire/backup/snapshot"
 	"github.com/quire-db/quire/wal"
@@ -21,21 +20,20 @@ func TestMergeOfWhatIsDamaged(t *testing.T) {
 	policy := retain.Policy{Last: 2}
 	o := w.options()
 	o.Merge = scratch()
-	plan, err := retain.Plan(ctx, w.store, policy, o)
+	plan, err := retain.Plan(ctx, w.Archive, policy, o)
 	must(t, err)
 	if len(plan.Merged) == 0 {
 		t.Fatalf("nothing is there to merge: %+v", plan.Snapshots)
 	}
 	at := plan.Merged[0].At
-	m, err := snapshot.Read(ctx, w.store, at, w.ids)
+	m, err := snapshot.Read(ctx, w.Archive, at, w.ids)
 	must(t, err)
 	key := m.PartKey(len(m.Parts) - 1)
-	b, err := archive.ReadObject(ctx, w.store, key, 1<<20)
-	must(t, err)
+	b := objectstest.Bytes(t, w.Archive, key.String())
 	b[len(b)-1] ^= 1
-	must(t, errors.Join(w.store.Delete(ctx, key.String()), w.store.Put(ctx, key.String(), objects.Bytes(b))))
+	objectstest.Replace(t, w.Archive, key.String(), b)
 
-	got, err := retain.Run(ctx, w.store, policy, o)
+	got, err := retain.Run(ctx, w.Archive, policy, o)
 	must(t, err)
 	if !got.Done || got.Gone.Objects == 0 {
 		t.Errorf("nothing was pruned: %+v", got.Gone)
@@ -46,6 +44,6 @@ func TestMergeOfWhatIsDamaged(t *testing.T) {
 	if !slices.ContainsFunc(got.Problems, func(err error) bool { return errors.Is(err, wal.ErrCorrupt) }) {
 		t.Errorf("that is not told: %v", got.Problems)
 	}
-	_, err = snapshot.Chain(ctx, w.store, at, w.ids)
+	_, err = snapshot.Chain(ctx, w.Archive, at, w.ids)
 	must(t, err)
 }

@@ -9,14 +9,13 @@ import (
 
 	"github.com/quire-db/quire/backup/archive"
 	"github.com/quire-db/quire/backup/objects"
-	"github.com/quire-db/quire/backup/ship"
 )
 
 // place is the store of objects, by the keys of an archive.
 type place struct{ objects.Store }
 
 // newPlace is a place in a store whose calls are tried again.
-func newPlace(s objects.Store, r ship.Retry) (place, error) {
+func newPlace(s objects.Store, r objects.RetryOptions) (place, error) {
 	r.Tries = cmp.Or(r.Tries, objects.DefaultTries)
 	s, err := objects.Retrying(s, r)
 	return place{s}, err

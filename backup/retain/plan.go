@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Identities []age.Identity // that open what is encrypted
 	// Retry says how calls of the store are repeated; Tries are 5 when zero.
-	Retry ship.Retry
+	Retry objects.RetryOptions
 	// Now is the time; its location says where days begin.
 	Now func() time.Time
 	// Pin says how the archive is pinned meanwhile.

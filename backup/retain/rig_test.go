@@ -123,28 +123,7 @@ func (w *world) snapshot(whole bool) wal.Position {
 // take takes a snapshot on the base that is chosen for it.
 func (w *world) take(whole bool, pin pins.Options) (wal.Position, error) {
 	head := w.M.Stats().Head
-	list, err := snapshot.List(ctx, w.Archive, head.Timeline)
-	if errors.Is(err, wal.ErrCorrupt) {
-		whole, err = true, nil
-	}
-	if err != nil {
-		return head, err
-	}
-	var base wal.Position
-	if len(list) > 0 && !whole {
-		chain, err := snapshot.Chain(ctx, w.Archive, list[0].Position(), w.ids)
-		if err != nil {
-			return head, err
-		}
-		var at []wal.Position
-		for _, m := range chain {
-			at = append(at, m.Position)
-		}
-		if at[len(at)-1].LSN < head.LSN {
-			base = snapshot.ChooseBase(at, head.LSN)
-		}
-	}
-	made, err := w.M.Backup(ctx, w.Archive, snapshot.Options{Base: base, PartBytes: 16 << 10, Seal: w.seal, Pin: pin})
+	made, err := w.M.Backup(ctx, w.Archive, snapshot.Options{Increment: !whole, Identities: w.ids, PartBytes: 16 << 10, Seal: w.seal, Pin: pin})
 	if errors.Is(err, snapshot.ErrTaken) {
 		return head, nil
 	}

@@ -75,7 +75,7 @@ func TestContextEnds(t *testing.T) {
 		cut.At(n, objectstest.Stop)
 		ctx, cancel := context.WithCancel(background)
 		o := small
-		o.Retry = ship.Retry{First: 1 << 40} // for a quarter of an hour at least
+		o.Retry = objects.RetryOptions{First: 1 << 40} // for a quarter of an hour at least
 		o.Retry.Most = o.Retry.First
 		done := make(chan error)
 		go func() {

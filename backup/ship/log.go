@@ -18,7 +18,7 @@ type ReadOptions struct {
 	Identities []age.Identity
 	// Retry says how calls of the store are repeated; Tries are 5 when zero, so
 	// that a place that is gone is an error.
-	Retry Retry
+	Retry objects.RetryOptions
 }
 
 // Reader reads the logs of an archive.

@@ -35,7 +35,7 @@ type Options struct {
 	// zero.
 	MarkEvery int
 	// Retry says how calls of the store are repeated. Failed is the archiver's own: Status.
-	Retry Retry
+	Retry objects.RetryOptions
 	// History, if it is not nil, is asked where the store that is archived stands, so
 	// that one that was rolled back is found out.
 	History func(ctx context.Context) (History, error)
@@ -47,9 +47,6 @@ type Options struct {
 // through, the oldest first. The last one is its newest durable entry, the others are
 // the positions at which the next timeline was begun.
 type History []wal.Position
-
-// Retry says how calls of an object store are repeated.
-type Retry = objects.RetryOptions
 
 // Check returns nil if the options can be used.
 func (o Options) Check() error {

@@ -30,7 +30,7 @@ type PackOptions struct {
 	// MinPacks that follow each other make a larger one: 16 when zero.
 	MinPacks int
 	// Retry says how calls of the store are repeated; Tries are 5 when zero.
-	Retry Retry
+	Retry objects.RetryOptions
 	// Pin says how the archive is pinned meanwhile.
 	Pin pins.Options
 }

@@ -218,7 +218,7 @@ func TestPackAndStalled(t *testing.T) {
 }
 
 func TestPackRefuses(t *testing.T) {
-	for _, o := range []ship.PackOptions{{MaxBytes: -1}, {MaxBytes: 1 << 40}, {MinAppends: 1}, {MinPacks: 1}, {Retry: ship.Retry{Tries: -1}}} {
+	for _, o := range []ship.PackOptions{{MaxBytes: -1}, {MaxBytes: 1 << 40}, {MinAppends: 1}, {MinPacks: 1}, {Retry: objects.RetryOptions{Tries: -1}}} {
 		if _, err := ship.Pack(background, memory(t), wal.TimelineID{1}, o); err == nil || errors.Is(err, objects.ErrNotFound) {
 			t.Errorf("%+v: %v", o, err)
 		}

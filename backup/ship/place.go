@@ -14,7 +14,7 @@ import (
 type place struct{ objects.Store }
 
 // newPlace is a place in a store whose calls are tried again.
-func newPlace(store objects.Store, retry Retry) (place, error) {
+func newPlace(store objects.Store, retry objects.RetryOptions) (place, error) {
 	s, err := objects.Retrying(store, retry)
 	return place{s}, err
 }

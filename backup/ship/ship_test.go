@@ -343,7 +343,7 @@ func TestNotAnArchive(t *testing.T) {
 func TestOptions(t *testing.T) {
 	for _, o := range []ship.Options{
 		{MaxBytes: -1}, {MaxBytes: 1 << 40}, {Interval: -1}, {InlineBytes: -1}, {InlineBytes: 1 << 40}, {BlobBytes: -1}, {BlobBytes: 1 << 40},
-		{MarkEvery: -1}, {Retry: ship.Retry{First: -1}}, {Retry: ship.Retry{Most: 1}}, {Retry: ship.Retry{Call: -1}}, {Retry: ship.Retry{Tries: -1}},
+		{MarkEvery: -1}, {Retry: objects.RetryOptions{First: -1}}, {Retry: objects.RetryOptions{Most: 1}}, {Retry: objects.RetryOptions{Call: -1}}, {Retry: objects.RetryOptions{Tries: -1}},
 	} {
 		s := memory(t)
 		if _, err := ship.Open(background, s, nil, o); err == nil {

@@ -6,29 +6,23 @@ import (
 
 	"github.com/quire-db/quire/backup/objects"
 	"github.com/quire-db/quire/backup/snapshot"
-	"github.com/quire-db/quire/internal/vfs"
-	"github.com/quire-db/quire/recovery"
 	"github.com/quire-db/quire/txn"
 	"github.com/quire-db/quire/wal"
 )
 
 // increment takes one on the base that is chosen, and returns why others were passed over.
-func (w *world) increment() (m *snapshot.Manifest, passed []error) {
-	w.t.Helper()
-	must(w.t, w.m.Checkpoint(ctx))
-	v, err := recovery.View(vfs.OS(), w.dir, 0)
-	must(w.t, err)
-	m, err = snapshot.Take(ctx, w.store, v.Snapshot(), snapshot.Options{
+func (w *world) increment() (m *snapshot.Manifest, passed []error, err error) {
+	w.T.Helper()
+	m, err = snapshot.Take(ctx, w.Archive, w.checkpoint(), snapshot.Options{
 		Increment: true, PageSize: wal.DefaultPageSize, PartBytes: 64 << 10, Passed: func(err error) { passed = append(passed, err) }, Retry: impatient,
 	})
-	must(w.t, errors.Join(err, v.Close()))
-	return m, passed
+	return m, passed, err
 }
 
 // page makes a state that there was not before.
 func (w *world) page() {
-	w.t.Helper()
-	_, err := w.m.Update(ctx, func(tx *txn.Tx) error {
+	w.T.Helper()
+	_, err := w.M.Update(ctx, func(tx *txn.Tx) error {
 		v, err := tx.Volume("counted")
 		if errors.Is(err, txn.ErrNoVolume) {
 			v, err = tx.CreateVolume("counted", txn.VolumeOptions{PageSize: 512})
@@ -42,7 +36,7 @@ func (w *world) page() {
 		}
 		return v.WritePage(size, make([]byte, v.PageSize()))
 	})
-	must(w.t, err)
+	must(w.T, err)
 }
 
 // The base is chosen by ChooseBase among what is there: whole is only the first, chains are
@@ -53,19 +47,20 @@ func TestTakeIncrement(t *testing.T) {
 	whole := 0
 	for range 24 {
 		w.page()
-		m, passed := w.increment()
+		m, passed, err := w.increment()
+		must(t, err)
 		if len(passed) > 0 {
 			t.Error(passed)
 		}
 		if m.Whole() {
 			whole++
 		}
-		chain, err := snapshot.Chain(ctx, w.store, m.Position, nil)
+		chain, err := snapshot.Chain(ctx, w.Archive, m.Position, nil)
 		must(t, err)
 		if len(chain) > 6 {
 			t.Errorf("at LSN %d a chain of %d", m.Position.LSN, len(chain))
 		}
-		_, err = load(t, w.store, m.Position)
+		_, err = load(t, w.Archive, m.Position)
 		must(t, err)
 	}
 	if whole == 0 || whole > 2 { // the second one where a block of LSNs begins
@@ -77,15 +72,34 @@ func TestTakeIncrement(t *testing.T) {
 func TestTakeIncrementPassesOver(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 62)
-	w.live(6)
-	first, _ := w.increment()
+	w.Live(6)
+	first, _, err := w.increment()
+	must(t, err)
 	w.page()
-	second, _ := w.increment()
-	must(t, w.store.Delete(ctx, second.PartKey(0).String()))
-	must(t, w.store.Delete(ctx, first.Key().String()))
+	second, _, err := w.increment()
+	must(t, err)
+	must(t, w.Archive.Delete(ctx, second.PartKey(0).String()))
+	must(t, w.Archive.Delete(ctx, first.Key().String()))
 	w.page()
-	third, passed := w.increment()
+	third, passed, err := w.increment()
+	must(t, err)
 	if !third.Whole() || len(passed) != 1 || !errors.Is(passed[0], objects.ErrNotFound) {
 		t.Errorf("base %v, passed over: %v", third.Base, passed)
+	}
+}
+
+// A snapshot that the archive's log contradicts is of another history: nothing follows from it.
+func TestTakeIncrementDiverged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 63)
+	w.page()
+	w.Ship()
+	other := *w.checkpoint()
+	other.Head.Hash[0] ^= 1
+	_, err := snapshot.Take(ctx, w.Archive, &other, snapshot.Options{PageSize: wal.DefaultPageSize})
+	must(t, err)
+	w.page()
+	if _, _, err := w.increment(); !errors.Is(err, snapshot.ErrDiverged) {
+		t.Errorf("a base of another history: %v", err)
 	}
 }

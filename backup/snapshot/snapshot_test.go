@@ -84,17 +84,11 @@ func load(t testing.TB, store objects.Store, at wal.Position, ids ...age.Identit
 	dir := filepath.Join(t.TempDir(), "loaded")
 	last := chain[len(chain)-1]
 	must(t, vfs.OS().Mkdir(dir))
-	must(t, pagestore.Create(vfs.OS(), dir, manifest.Facts{
-		Store: [16]byte{9}, Timeline: at.Timeline, Epoch: last.Epoch, Node: manifest.Node{Role: manifest.Follower},
-		Options: manifest.Options{Created: 1, PageSize: last.PageSize, HeapFileBytes: 1 << 30},
-	}))
-	l, err := pagestore.NewLoader(pagestore.Options{FS: vfs.OS(), Dir: dir, CacheBytes: 256 << 10})
+	l, err := snapshot.NewLoader(pagestore.Options{FS: vfs.OS(), Dir: dir, CacheBytes: 256 << 10}, chain[0].Head(),
+		manifest.Options{Created: 1, PageSize: last.PageSize, HeapFileBytes: 1 << 30})
 	must(t, err)
 	for _, m := range chain {
-		r := snapshot.NewReader(ctx, store, m, ids)
-		err := l.Load(m.Head(), r)
-		r.Close()
-		if err != nil {
+		if err := m.Load(ctx, store, l, ids, nil); err != nil {
 			return "", errors.Join(err, l.Close())
 		}
 	}

@@ -64,7 +64,7 @@ func (a *app) newShipment(ctx context.Context, url string, k *keys, tries int) (
 	if err := s.encrypted(ctx); err != nil {
 		return nil, err
 	}
-	o := ship.Options{Seal: s.seal, Identities: s.ids, History: s.history, Retry: ship.Retry{Tries: tries, Sleep: s.patience}}
+	o := ship.Options{Seal: s.seal, Identities: s.ids, History: s.history, Retry: objects.RetryOptions{Tries: tries, Sleep: s.patience}}
 	if s.archiver, err = ship.Open(ctx, s.store, history, o); err != nil {
 		return nil, err
 	}
