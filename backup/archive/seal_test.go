@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -58,6 +59,20 @@ func TestSealGolden(t *testing.T) {
 	ids := []uuid.UUID{id, {5, 6: 0x40, 8: 0x80}}
 	golden(t, "seal.v1.golden", seal(t, h, ids, []byte("plain"), archive.SealOptions{}))
 	golden(t, "seal-kinds.v1.golden", sealKinds(t))
+}
+
+// TestSealMakesTextSmaller: mail in base64 never repeats, and has six bits in a byte.
+func TestSealMakesTextSmaller(t *testing.T) {
+	t.Parallel()
+	mail := []byte(base64.StdEncoding.EncodeToString(noise(300_000)))
+	for what, o := range map[string]archive.SealOptions{"at once": {}, "in pieces": {GiveWay: func(time.Duration) {}}} {
+		if b := seal(t, sealed()[0], nil, mail, o); len(b) > len(mail)*77/100 {
+			t.Errorf("%s: %d bytes of %d", what, len(b), len(mail))
+		}
+		if b := seal(t, sealed()[0], nil, noise(300_000), o); len(b) > 300_000+archive.HeaderBytes {
+			t.Errorf("%s: noise became %d bytes", what, len(b))
+		}
+	}
 }
 
 // TestSkips: the form of a skip, and what is none.

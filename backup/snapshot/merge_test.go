@@ -65,7 +65,7 @@ func TestMerge(t *testing.T) {
 
 		m, err := merge(t, w.Archive, last.Position, w.taken[1].Position, o)
 		must(t, err)
-		if m.Digest != last.Digest || m.Base != w.taken[1].Position || m.Stored() > last.Stored()+w.taken[2].Stored() {
+		if m.Digest != last.Digest || m.Base != w.taken[1].Position || m.Plain() > last.Plain()+w.taken[2].Plain() {
 			t.Errorf("%+v is no merged %+v", m, last)
 		}
 		if again, err := merge(t, w.Archive, last.Position, last.Base, o); err != nil || again.Merged != 0 {
