@@ -187,11 +187,11 @@ func (f *followRun) follow(ctx context.Context) error {
 	defer bar.end()
 	for first := true; ; first = false {
 		err := f.catchUp(ctx, bar)
-		if ctx.Err() != nil {
-			return f.settle(context.WithoutCancel(ctx), false)
-		}
 		if err == nil {
 			err = f.settle(ctx, first && f.once)
+		}
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return f.settle(context.WithoutCancel(ctx), false)
 		}
 		if err != nil || f.once {
 			return err
