@@ -138,23 +138,24 @@ func (a *archiver) meet(err error) {
 	a.failed(err)
 	if a.ship != nil && isLack(err) && !errors.Is(err, ErrConsumerDropped) && !errors.Is(err, ErrNoConsumer) {
 		a.lacks = true
-		a.enter(ArchiveGap)
 		a.m.log.Error().Err(err).Str("archive", a.stats.URL).Uint64("shipped", uint64(a.shipped().LSN)).
 			Msg("entries are gone that the archive lacks: a snapshot is taken, and it goes on behind that")
+		a.enter(ArchiveGap)
 	} else {
 		a.m.log.Warn().Err(err).Str("archive", a.stats.URL).Msg("archiving is interrupted, and tried again; commits go on")
 	}
 	a.set(nil)
 }
 
-// halt ends archiving with an error that stays.
+// halt ends archiving with an error that stays. It is in the log before it is in the
+// state, so that whoever sees that finds it.
 func (a *archiver) halt(err error) {
 	a.failed(err)
-	a.mu.Lock()
-	a.stats.State, a.stats.Err = ArchiveStopped, err
-	a.mu.Unlock()
 	a.m.log.Error().Err(err).Str("archive", a.stats.URL).
 		Msg("archiving has stopped; commits go on; open the store anew when what is wrong was mended, or with another archive")
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stats.State, a.stats.Err = ArchiveStopped, err
 }
 
 // round archives from where it stands until something ends it: nil at Close, when all is

@@ -275,9 +275,9 @@ func (m *Manager) dropLaggards() error {
 		if err != nil {
 			return err
 		}
-		m.stats.consumersDropped.Add(1)
 		m.log.Error().Str("consumer", c.Name).Uint64("acked", uint64(c.Acked.LSN)).Uint64("kept_bytes", c.Kept).
 			Uint64("limit_bytes", limit).Msg("consumer dropped: it lags too far behind, the next checkpoint lets go of what it had still to read")
+		m.stats.consumersDropped.Add(1)
 	}
 	return nil
 }
