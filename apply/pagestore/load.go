@@ -76,9 +76,9 @@ func (l *Loader) Load(head Head, r io.Reader) error {
 // LoadFrom loads a snapshot of another store: what of it is younger than what was loaded
 // before. That goes through watch, unless it is nil. Errors: Load's, Export's.
 func (l *Loader) LoadFrom(from *Snapshot, watch func(io.Reader) io.Reader) error {
-	var in io.Reader
 	pr, pw := io.Pipe()
-	if in = pr; watch != nil {
+	var in io.Reader = pr
+	if watch != nil {
 		in = watch(in)
 	}
 	exported := make(chan error)

@@ -131,8 +131,8 @@ var streams = sync.Pool{New: func() any {
 const streamWindow = 512 << 10
 
 // newEncoder makes an encoder that also makes smaller what never repeats but uses some bytes
-// more than others, such as base64 and so most of mail: a quarter, for a fraction of the
-// processor's time that other data takes.
+// more than others, such as base64 and so most of mail: a quarter, at the speed that other
+// data has.
 func newEncoder(o ...zstd.EOption) *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, append(o, zstd.WithEncoderConcurrency(1), zstd.WithAllLitEntropyCompression(true))...)
 	if err != nil {

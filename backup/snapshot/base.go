@@ -40,8 +40,12 @@ func (b *bases) choose(ctx context.Context) (wal.Position, error) {
 		return wal.Position{}, err
 	}
 	list = slices.DeleteFunc(list, func(h archive.Header) bool { return h.Last >= b.now.LSN })
+	log, err := ship.OpenReader(ctx, b.store, ship.ReadOptions{Identities: b.o.Identities, Retry: b.o.Retry})
+	if err != nil {
+		return wal.Position{}, err
+	}
 	for i, h := range list {
-		if err := b.sameHistory(ctx, h.Position()); err != nil {
+		if err := sameHistory(ctx, log, h.Position()); err != nil {
 			return wal.Position{}, err
 		}
 		chain, err := Chain(ctx, b.store, h.Position(), b.o.Identities)
@@ -52,7 +56,7 @@ func (b *bases) choose(ctx context.Context) (wal.Position, error) {
 			rest := positions(list[i:], func(h archive.Header) wal.Position { return h.Position() })
 			slices.Reverse(rest)
 			base := ChooseBase(rest, b.now.LSN)
-			return base, b.sameHistory(ctx, base)
+			return base, sameHistory(ctx, log, base)
 		case !errors.Is(err, objects.ErrNotFound) && !errors.Is(err, wal.ErrCorrupt):
 			return wal.Position{}, err
 		}
@@ -71,12 +75,8 @@ func positions[T any](of []T, at func(T) wal.Position) (list []wal.Position) {
 
 // sameHistory compares a snapshot's position with the archive's log, if that has the entry
 // and can be read.
-func (b *bases) sameHistory(ctx context.Context, at wal.Position) error {
-	r, err := ship.OpenReader(ctx, b.store, ship.ReadOptions{Identities: b.o.Identities, Retry: b.o.Retry})
-	if err != nil {
-		return err
-	}
-	for item, err := range r.Entries(ctx, at.Timeline, at.LSN, at.LSN) {
+func sameHistory(ctx context.Context, log *ship.Reader, at wal.Position) error {
+	for item, err := range log.Entries(ctx, at.Timeline, at.LSN, at.LSN) {
 		switch {
 		case errors.Is(err, ship.ErrGap), errors.Is(err, archive.ErrLocked), errors.Is(err, objects.ErrNotFound):
 			return nil

@@ -103,7 +103,7 @@ func absent(t *testing.T, s objects.Store, key string) {
 	is(t, err, objects.ErrNotFound)
 }
 
-// list is the sorted keys of a prefix; each must be listed once.
+// listed compares the keys of a prefix, each of which must be listed once.
 func listed(t *testing.T, s objects.Store, prefix string, want ...string) {
 	t.Helper()
 	if got := Keys(t, s, prefix); !slices.Equal(got, want) {
