@@ -32,7 +32,8 @@ type RetryOptions struct {
 	Failed func(err error)
 }
 
-// DefaultTries of a call, by all of backup that somebody waits for: 3 s of waits at most.
+// DefaultTries of a call, by all of backup that somebody waits for but package snapshot,
+// which has more: 1.5 s of waits at most.
 const DefaultTries = 5
 
 // Retrying is a store whose calls are those of s, tried again until their answers

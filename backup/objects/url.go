@@ -39,7 +39,8 @@ func Open(ctx context.Context, raw string, schemes Schemes) (Store, error) {
 	return open(ctx, u)
 }
 
-// ErrURL says that a URL itself is wrong, whatever stores there are.
+// ErrURL says that a URL names no store that could be opened, whatever can be reached; of a
+// scheme that the program does not know, too.
 var ErrURL = errors.New("objects: not a URL of a store")
 
 // BadURL is the error, and ErrURL.

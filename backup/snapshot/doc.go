@@ -5,7 +5,7 @@
 //
 //	m, err := snapshot.Take(ctx, store, held, snapshot.Options{Increment: true})  // held: a pagestore.Snapshot
 //	list, err := snapshot.List(ctx, store, timeline)
-//	chain, err := snapshot.Chain(ctx, store, list[0].Position, identities)      // whole one first
+//	chain, err := snapshot.Chain(ctx, store, list[0].Position(), identities)    // whole one first
 //	for _, m := range chain {
 //		r := snapshot.NewReader(ctx, store, m, identities)
 //		err = loader.Load(m.Head(), r)                                         // a pagestore.Loader

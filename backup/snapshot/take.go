@@ -34,9 +34,13 @@ type Options struct {
 	// Base of an increment, the position of an earlier snapshot in this history;
 	// zero for a whole snapshot.
 	Base wal.Position
-	// Increment has ChooseBase choose the base, instead, among the snapshots of the timeline
-	// that Identities can read and that lie in the archive's log, as far as it has that:
-	// zero when there is none. Passed, when there is one, hears why one was passed over.
+	// Increment has ChooseBase choose the base, instead, in the chain of the newest snapshot of
+	// the timeline that can be read; zero when there is none, or a manifest is damaged.
+	// ErrDiverged: the archive's log, as far as it has that and it is not locked, is of another
+	// history than a snapshot; wal.ErrCorrupt, wal.ErrVersion: that part of it cannot be read.
+	// Without Identities for what is encrypted, neither is known: the oldest snapshot is taken
+	// for whole, and all for one chain. Passed, when there is one, hears why one that was
+	// looked at is no base.
 	Increment  bool
 	Identities []age.Identity
 	Passed     func(error)
